@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Entry is one compiled plugin config on its way into a chain.
+type Entry struct {
+	Plugin *Plugin
+	// Instance is what Plugin.New returned.
+	Instance any
+	// Priority is the plugin's own unless `_meta.priority` says otherwise.
+	Priority int
+	// Filter is the compiled `_meta.filter`; nil is always true.
+	Filter Predicate
+	// ErrorResponse is `_meta.error_response` as the body to send; nil leaves the plugin's own.
+	ErrorResponse []byte
+	// ErrorIsJSON says that ErrorResponse was given as an object.
+	ErrorIsJSON bool
+}
+
+// hook is one entry with its hooks asserted. slot is its place in the exchange's per-plugin state, and stays the same
+// in every chain derived from the one it was first compiled for.
+type hook struct {
+	Entry
+	slot         int
+	bodyLimit    int64
+	rewriter     Rewriter
+	accessor     Accessor
+	beforeProxy  BeforeProxy
+	headerFilter HeaderFilter
+	bodyFilter   BodyFilter
+	logger       Logger
+}
+
+// Chain is the flat, sorted list of the compiled hooks of one route, or of all global rules. It is immutable; chains
+// for consumers are derived on first use and kept with it. The nil Chain is empty.
+type Chain struct {
+	hooks []*hook
+	slots int
+
+	rewriters, accessors, beforeProxies, headerFilters, bodyFilters, loggers []*hook
+	// added holds the rewriters that a consumer brought along: they run when the consumer is known.
+	added []*hook
+
+	derived derivedChains
+}
+
+// NewChain sorts entries by priority, highest first, then by name. No two may be of the same plugin.
+func NewChain(entries []Entry) *Chain {
+	if len(entries) == 0 {
+		return nil
+	}
+	hooks := make([]*hook, len(entries))
+	for i, entry := range entries {
+		hooks[i] = newHook(entry)
+	}
+	sortHooks(hooks)
+	for i, h := range hooks {
+		h.slot = i
+	}
+	return newChain(hooks, nil, len(hooks))
+}
+
+func sortHooks(hooks []*hook) {
+	slices.SortFunc(hooks, func(a, b *hook) int {
+		if a.Priority != b.Priority {
+			return b.Priority - a.Priority
+		}
+		return strings.Compare(a.Plugin.Name, b.Plugin.Name)
+	})
+}
+
+func newHook(entry Entry) *hook {
+	h := &hook{Entry: entry}
+	h.rewriter, _ = entry.Instance.(Rewriter)
+	h.accessor, _ = entry.Instance.(Accessor)
+	h.beforeProxy, _ = entry.Instance.(BeforeProxy)
+	h.headerFilter, _ = entry.Instance.(HeaderFilter)
+	h.bodyFilter, _ = entry.Instance.(BodyFilter)
+	h.logger, _ = entry.Instance.(Logger)
+	if reader, ok := entry.Instance.(BodyReader); ok {
+		h.bodyLimit = reader.ReadsBody()
+	}
+	return h
+}
+
+func newChain(hooks, added []*hook, slots int) *Chain {
+	c := &Chain{hooks: hooks, slots: slots, added: added}
+	for _, h := range hooks {
+		if h.rewriter != nil {
+			c.rewriters = append(c.rewriters, h)
+		}
+		if h.accessor != nil {
+			c.accessors = append(c.accessors, h)
+		}
+		if h.beforeProxy != nil {
+			c.beforeProxies = append(c.beforeProxies, h)
+		}
+		if h.headerFilter != nil {
+			c.headerFilters = append(c.headerFilters, h)
+		}
+		if h.bodyFilter != nil {
+			c.bodyFilters = append(c.bodyFilters, h)
+		}
+		if h.logger != nil {
+			c.loggers = append(c.loggers, h)
+		}
+	}
+	return c
+}
+
+// Has reports whether the chain carries the plugin.
+func (c *Chain) Has(plugin *Plugin) bool { return c.find(plugin) != nil }
+
+func (c *Chain) find(plugin *Plugin) *hook {
+	if c == nil {
+		return nil
+	}
+	for _, h := range c.hooks {
+		if h.Plugin == plugin {
+			return h
+		}
+	}
+	return nil
+}
+
+// Names returns the names of the plugins in the order in which they run.
+func (c *Chain) Names() []string {
+	if c == nil {
+		return nil
+	}
+	names := make([]string, len(c.hooks))
+	for i, h := range c.hooks {
+		names[i] = h.Plugin.Name
+	}
+	return names
+}
+
+// forConsumer returns the chain with the plugins of the consumer and its group merged in: same plugin replaced, new
+// plugin added. Auth plugins of a consumer are credentials and stay out. It is compiled on first use.
+func (c *Chain) forConsumer(consumer *Consumer) *Chain {
+	if len(consumer.Plugins) == 0 {
+		return c
+	}
+	if c == nil {
+		return emptyChain.forConsumer(consumer)
+	}
+	if d := c.derived.load(consumer); d != nil {
+		return d
+	}
+	hooks, slots := slices.Clone(c.hooks), c.slots
+	var added []*hook
+	for _, entry := range consumer.Plugins {
+		h := newHook(entry)
+		i := slices.IndexFunc(hooks, func(old *hook) bool { return old.Plugin == entry.Plugin })
+		if i >= 0 {
+			h.slot = hooks[i].slot
+			hooks[i] = h
+			continue
+		}
+		h.slot = slots
+		slots++
+		hooks = append(hooks, h)
+		if h.rewriter != nil {
+			added = append(added, h)
+		}
+	}
+	sortHooks(hooks)
+	sortHooks(added)
+	return c.derived.store(consumer, newChain(hooks, added, slots))
+}
+
+// emptyChain is where the chains of consumers on routes without plugins hang.
+var emptyChain = newChain(nil, nil, 0)
+
+// derivedChains maps consumers to the chains compiled for them; reading takes no lock. A consumer that was replaced
+// leaves its chain behind, so the map is emptied when it is full; it fills again on use.
+type derivedChains struct {
+	chains sync.Map
+	size   atomic.Int64
+}
+
+const maxDerivedChains = 4096
+
+func (d *derivedChains) load(consumer *Consumer) *Chain {
+	chain, _ := d.chains.Load(consumer)
+	c, _ := chain.(*Chain)
+	return c
+}
+
+func (d *derivedChains) store(consumer *Consumer, chain *Chain) *Chain {
+	if d.size.Load() >= maxDerivedChains {
+		d.chains.Clear()
+		d.size.Store(0)
+	}
+	first, loaded := d.chains.LoadOrStore(consumer, chain)
+	if !loaded {
+		d.size.Add(1)
+	}
+	return first.(*Chain)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// Verdict is what a Rewriter or Accessor decides.
+type Verdict uint8
+
+const (
+	// Continue goes on with the next hook.
+	Continue Verdict = iota
+	// Exit ends the request with what is in the exchange's Response. Return the result of [Exchange.Exit].
+	Exit
+)
+
+// The hooks of a compiled plugin config. It implements those it needs; a chain finds out once, when it is compiled. They
+// run in this order, each for global rules first and then for the route: Rewrite, Access, BeforeProxy, FilterHeader,
+// FilterBody for every chunk, Log. After an Exit the last three still run.
+//
+// A hook runs on the goroutine that owns the exchange, and never two of one exchange at once. It must not keep the
+// exchange, nor a string or slice obtained from it: both are used again for the next request. Unless its Plugin says
+// Blocking it must not wait for anything.
+type (
+	// Rewriter runs first; auth plugins attach the consumer here.
+	Rewriter interface{ Rewrite(x *Exchange) Verdict }
+	// Accessor runs once the consumer is known and consumer plugins have joined the chain.
+	Accessor interface{ Access(x *Exchange) Verdict }
+	// BeforeProxy runs when a node has been picked, before each attempt to send to it.
+	BeforeProxy interface{ BeforeProxy(x *Exchange) }
+	// HeaderFilter sees and changes the head of the response, whoever made it. It may change the status too.
+	HeaderFilter interface{ FilterHeader(x *Exchange) }
+	// BodyFilter sees the body of the response in chunks, as they come, and returns what is sent in the place of each.
+	// The last call has last set, maybe with an empty chunk. The chunk may be changed in place; what is returned is used
+	// before the next call. A filter that changes the length calls [Response.ClearBodyFields] in its FilterHeader.
+	BodyFilter interface {
+		FilterBody(x *Exchange, chunk []byte, last bool) []byte
+	}
+	// Logger runs when the response has been sent or the client has gone.
+	Logger interface{ Log(x *Exchange) }
+	// BodyReader is for configs that need the whole request body. Before the config's Access (its Rewrite, when it has
+	// no Access) the body is read up to ReadsBody bytes, and [Exchange.Body] gives it; a longer one gives
+	// ErrBodyTooLarge. 0 means that this config does not need it.
+	BodyReader interface{ ReadsBody() int64 }
+)
+
+// Predicate is a compiled condition over a request. It does not change the exchange and does not wait.
+type Predicate func(x *Exchange) bool
+
+// Env is what a plugin gets when one of its configs is compiled.
+type Env struct {
+	// Owner is the key of the object that carries the config, such as "/apisix/services/1".
+	Owner string
+	// Log returns the logger of the newest Caddy config. Do not keep what it returns: a reload closes it.
+	Log func() *zap.Logger
+}
+
+// Plugin describes one plugin to the gateway, the Admin API and the docs. It is registered once, at init, and never
+// changed.
+type Plugin struct {
+	// Name is APISIX's name, such as "key-auth".
+	Name string
+	// Priority orders the plugins of a chain, highest first. APISIX's numbers: data-plane.md section 12.
+	Priority int
+	// Version is what the Admin API reports; APISIX's plugins say 0.1.
+	Version float64
+	// Auth marks plugins that attach a consumer. In a consumer or credential their config is a credential.
+	Auth bool
+	// Blocking says that hooks before the response may wait for something; an event loop runs them on a goroutine.
+	Blocking bool
+	// PreferRoute skips the global rule's instance on routes that carry the plugin themselves.
+	PreferRoute bool
+	// GlobalScope marks plugins that need no route config; they are listed, not executed in chains.
+	GlobalScope bool
+
+	// Schema, ConsumerSchema and MetadataSchema are JSON Schemas (draft 7 with APISIX's `encrypt_fields`). Schema is
+	// required; the others are nil where the plugin has no such config.
+	Schema, ConsumerSchema, MetadataSchema json.RawMessage
+
+	// New compiles a config that satisfies Schema and has its defaults filled in. The result implements hooks, is
+	// shared by all exchanges of all routes that use this config, and is immutable or safe for concurrent use. An error
+	// is shown to the API's user as it is.
+	New func(env Env, config json.RawMessage) (any, error)
+
+	// NewCredential compiles a consumer's config of an Auth plugin. key is what Table.Credential finds it by, unique in
+	// the gateway.
+	NewCredential func(env Env, config json.RawMessage) (key string, credential any, err error)
+	// UniqueField names the field that key comes from, for the text of a refusal. Empty for no uniqueness.
+	UniqueField string
+
+	// NewMetadata compiles the plugin's metadata; nil where it has none. Hooks get the result from Table.Metadata.
+	NewMetadata func(env Env, config json.RawMessage) (any, error)
+}
+
+// Plugins is a set of plugins by name.
+type Plugins map[string]*Plugin
+
+var registered = Plugins{}
+
+// RegisterPlugin makes a plugin known. It is called from init functions and panics when the name is taken or the
+// description incomplete, since that is a programming error.
+func RegisterPlugin(p *Plugin) {
+	if p.Name == "" || p.New == nil || p.Schema == nil {
+		panic(fmt.Sprintf("plugin %q: Name, New and Schema are required", p.Name))
+	}
+	if _, taken := registered[p.Name]; taken {
+		panic(fmt.Sprintf("plugin %q is registered twice", p.Name))
+	}
+	registered[p.Name] = p
+}
+
+// RegisteredPlugins returns a new set with every plugin registered so far.
+func RegisteredPlugins() Plugins { return maps.Clone(registered) }
+
+// Sorted returns the plugins with the highest priority first, then by name.
+func (ps Plugins) Sorted() []*Plugin {
+	return slices.SortedFunc(maps.Values(ps), func(a, b *Plugin) int {
+		if a.Priority != b.Priority {
+			return b.Priority - a.Priority
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"crypto/tls"
+	"sync/atomic"
+	"time"
+)
+
+// Upstream is a compiled upstream. It is immutable; what changes while it serves lives in its nodes and its balancer,
+// which carry over to the next table when they did not change.
+type Upstream struct {
+	// Key is the key of the object that declares it: an upstream's own, or that of the route or service around it.
+	Key, ID, Name string
+	// Type is the name of the balancing algorithm: roundrobin, chash, least_conn or ewma.
+	Type     string
+	Nodes    []*Node
+	Balancer Balancer
+	// Scheme is http, https, grpc or grpcs.
+	Scheme string
+	// PassHost is pass, node or rewrite; UpstreamHost is the Host sent for rewrite.
+	PassHost, UpstreamHost string
+	// Retries is how many attempts may follow the first.
+	Retries int
+	// RetryTimeout bounds the time in which a further attempt may begin; 0 is no bound.
+	RetryTimeout time.Duration
+	Timeout      Timeout
+	KeepAlive    KeepAlive
+	// TLSVerify checks the node's certificate against the system's roots.
+	TLSVerify bool
+	// ClientCertificate is presented to https and grpcs nodes; nil is none.
+	ClientCertificate *tls.Certificate
+	Labels            map[string]string
+	// Fault is the status that answers when no node can be used as configured, such as 503 for no nodes. 0 is none.
+	Fault int
+	// FaultReason says why, for the log.
+	FaultReason string
+}
+
+// KeepAlive bounds the idle connections to the nodes of an upstream.
+type KeepAlive struct {
+	Size        int
+	IdleTimeout time.Duration
+	// Requests is how many requests one connection serves.
+	Requests int
+}
+
+// Node is one server of an upstream. It is immutable but for State, and the same pointer in every table in which it did
+// not change.
+type Node struct {
+	// Host is a name or an address, IPv6 without brackets. Port is never 0: the scheme's default is filled in.
+	Host string
+	Port int
+	// Addr is Host and Port as they are dialled.
+	Addr string
+	// HostHeader is the text that pass_host=node sends: the port is left out when it is the scheme's default.
+	HostHeader string
+	// Weight 0 is never picked unless every weight is 0. Nodes of a higher Priority are tried first.
+	Weight, Priority int
+	State            *NodeState
+}
+
+// NodeState is what is counted for one address of one upstream. It survives every change that keeps the address.
+type NodeState struct {
+	// InFlight counts the attempts under way.
+	InFlight atomic.Int64
+}
+
+// Balancer picks nodes. It is safe for concurrent use.
+type Balancer interface {
+	// Pick returns the node for the exchange's next attempt, never one of x.Tried, or nil when none is left.
+	Pick(x *Exchange) *Node
+}
+
+// AttemptObserver is implemented by balancers that learn from what became of an attempt.
+type AttemptObserver interface {
+	// Observe is called once per attempt, when its outcome is known. status is the node's, or 0 when it gave none.
+	Observe(node *Node, took time.Duration, status int)
+}
