@@ -15,6 +15,9 @@ type Route struct {
 	// exchange's table. At most one is set; neither means that only plugins can answer.
 	Upstream   *Upstream
 	UpstreamID string
+	// Onward says that what answers is no node but the next handler of a Caddy site: StepForward comes without an
+	// upstream, and the request keeps the fields that concern the client's connection.
+	Onward bool
 	// Timeout overrides the upstream's where it is not zero.
 	Timeout Timeout
 	// Websocket lets Upgrade pass to the node.

@@ -56,7 +56,7 @@ type Node struct {
 	Addr string
 	// HostHeader is the text that pass_host=node sends: the port is left out when it is the scheme's default.
 	HostHeader string
-	// Weight 0 is never picked unless every weight is 0. Nodes of a higher Priority are tried first.
+	// Weight 0 is never picked, unless the node is the only one. Nodes of a higher Priority are tried first.
 	Weight, Priority int
 	State            *NodeState
 }
@@ -65,11 +65,14 @@ type Node struct {
 type NodeState struct {
 	// InFlight counts the attempts under way.
 	InFlight atomic.Int64
+	// Latency is the ewma balancer's running average, in its own encoding. It is here so that it survives changes.
+	Latency atomic.Uint64
 }
 
 // Balancer picks nodes. It is safe for concurrent use.
 type Balancer interface {
-	// Pick returns the node for the exchange's next attempt, never one of x.Tried, or nil when none is left.
+	// Pick returns the node for the exchange's next attempt, or nil when none is left: every node was Tried, and there
+	// is more than one.
 	Pick(x *Exchange) *Node
 }
 
