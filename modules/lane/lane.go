@@ -64,5 +64,7 @@ var (
 	errExpect           = &Refusal{417, "expectation is not supported"}
 	errChunk            = &Refusal{400, "malformed chunk"}
 	errChunkTooLarge    = &Refusal{413, "chunk is too large"}
+	errHeadTimeout      = &Refusal{408, "request head took too long"}
+	errBodyTimeout      = &Refusal{408, "request body took too long"}
 	errTrailerTooLarge  = &Refusal{431, "trailer section is too large"}
 )

@@ -97,6 +97,7 @@ func (p *responseParser) field(name, value []byte) *Refusal {
 				refusal = errLengthRepeated
 			}
 			p.length = n
+			p.h.Add(text(name), text(value))
 			return refusal
 		}
 	case 16:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build !race && !ando_safe
+//go:build !ando_safe
 
 package lane
 

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lane
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+// clientInput processes input of a client and returns what cannot be processed yet.
+func (e *Engine) clientInput(c *Conn, b []byte) (rest []byte) {
+	for len(b) > 0 && !c.gone {
+		switch c.state {
+		case clientIdle:
+			var more bool
+			if b, more = e.clientHead(c, b); more {
+				return b
+			}
+		case clientCollects, clientStreams, clientDrains:
+			b = e.clientBody(c, b)
+			if c.paused {
+				return b
+			}
+		case clientLingers:
+			return nil
+		default:
+			return b
+		}
+	}
+	return b
+}
+
+// clientHead takes a request head off the front of b. more says that it is not complete, or that the connection left.
+func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
+	if c.scan == (scanner{}) {
+		if b, more = skipEmptyLine(b); more {
+			return b, true
+		}
+		if len(b) == 0 {
+			return nil, true
+		}
+		c.deadline = e.now + e.timeouts.Head
+		if b[0] == 'P' && isPreface(b) {
+			e.handOver(c, b)
+			return nil, true
+		}
+	}
+	n, refusal := c.scan.scan(b, e.limits.HeadBytes)
+	if refusal != nil {
+		e.refuse(c, refusal)
+		return nil, true
+	}
+	if n == 0 {
+		return b, true
+	}
+	x := e.acquire()
+	x.client, c.x = c, x
+	x.head = append(x.head, b[:n]...)
+	r := &x.Request
+	r.Scheme, r.TLS = "http", c.tls
+	if c.tls != nil {
+		r.Scheme = "https"
+	}
+	r.Client, r.Peer, r.Local = c.remote, c.remote, c.local
+	x.framing, refusal = parseRequest(x.head, r, e.limits)
+	if refusal != nil {
+		e.refuse(c, refusal)
+		return nil, true
+	}
+	if x.framing.Upgrade {
+		c.x = nil
+		e.release(x)
+		e.handOver(c, b)
+		return nil, true
+	}
+	x.bodyDone = x.framing.Body.Kind == Empty
+	x.last = x.framing.Close || e.draining
+	x.Start = e.clock
+	c.deadline = 0
+	c.state = clientWaits
+	e.gateway.Begin(&x.Exchange, x)
+	e.step(x, x.Next(false))
+	return b[n:], false
+}
+
+// isPreface reports whether b may be the connection preface of HTTP/2 (RFC 9113 section 3.4).
+func isPreface(b []byte) bool {
+	const preface = "PRI * HTTP/2.0\r\n"
+	return text(b[:min(len(b), len(preface))]) == preface[:min(len(b), len(preface))] && len(b) > 3
+}
+
+func (e *Engine) handOver(c *Conn, read []byte) {
+	c.gone = true
+	last := e.conns[len(e.conns)-1]
+	e.conns[c.index], last.index = last, c.index
+	e.conns = e.conns[:len(e.conns)-1]
+	e.driver.HandOver(c, read)
+}
+
+// step does what an exchange asks for.
+func (e *Engine) step(x *exchange, step gateway.Step) {
+	for {
+		switch step {
+		case gateway.StepReply:
+			e.reply(x)
+		case gateway.StepForward:
+			e.forward(x)
+		case gateway.StepBlock:
+			e.park(x)
+		case gateway.StepBody:
+			if x.bodyDone {
+				x.SetBody(x.body, nil)
+				step = x.Next(false)
+				continue
+			}
+			e.proceed(x)
+			x.client.state = clientCollects
+		}
+		return
+	}
+}
+
+// park runs the rest of the hooks on a goroutine. The connection is not read meanwhile.
+func (e *Engine) park(x *exchange) {
+	x.client.state = clientParked
+	// The goroutine must not race with the loop for it, so the context is there before it begins.
+	x.Context()
+	go func() {
+		step := x.Next(true)
+		e.driver.Post(func() { e.unpark(x, step) })
+	}()
+}
+
+func (e *Engine) unpark(x *exchange, step gateway.Step) {
+	if x.abandoned {
+		x.Finish()
+		e.release(x)
+		return
+	}
+	c := x.client
+	c.state = clientWaits
+	e.step(x, step)
+	e.again(c)
+}
+
+// proceed tells a client that waits for it to send the body (RFC 9110 section 10.1.1).
+func (e *Engine) proceed(x *exchange) {
+	if x.framing.Expect {
+		x.framing.Expect = false
+		e.write(x.client, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	}
+	x.client.deadline = e.now + e.timeouts.Body
+}
+
+// clientBody takes a piece of the request body off the front of b.
+func (e *Engine) clientBody(c *Conn, b []byte) (rest []byte) {
+	x := c.x
+	data, n, done, refusal := x.framing.Body.Next(b)
+	if refusal != nil {
+		e.refuseBody(x, refusal)
+		return nil
+	}
+	x.bodyDone = done
+	c.deadline = e.now + e.timeouts.Body
+	switch c.state {
+	case clientCollects:
+		x.body = append(x.body, data...)
+		over := int64(len(x.body)) > x.BodyLimit()
+		if !done && !over {
+			break
+		}
+		c.deadline = 0
+		c.state = clientWaits
+		if over {
+			x.SetBody(nil, gateway.ErrBodyTooLarge)
+		} else {
+			x.SetBody(x.body, nil)
+		}
+		e.step(x, x.Next(false))
+	case clientStreams:
+		e.sendBody(x, data, done)
+		if done && c.x == x {
+			c.deadline = 0
+			c.state = clientWaits
+		} else if x.node != nil && x.node.full() {
+			e.pause(c)
+		}
+	case clientDrains:
+		if done {
+			e.finish(x)
+		}
+	}
+	return b[n:]
+}
+
+// refuse answers input that is no acceptable request, and ends the connection.
+func (e *Engine) refuse(c *Conn, refusal *Refusal) {
+	x := c.x
+	if x == nil {
+		x = e.acquire()
+		x.client, c.x = c, x
+		x.Request.Method = "GET"
+	}
+	x.Start = e.clock
+	x.last, x.bodyDone = true, true
+	e.gateway.Begin(&x.Exchange, x)
+	x.Reject(refusal.Status)
+	e.reply(x)
+}
+
+// refuseBody ends an exchange whose body turned out to be malformed.
+func (e *Engine) refuseBody(x *exchange, refusal *Refusal) {
+	if x.node != nil {
+		node := x.node
+		x.node, node.serves = nil, nil
+		e.close(node)
+	}
+	if x.replied {
+		e.abandon(x.client)
+		return
+	}
+	x.last, x.bodyDone = true, true
+	x.Reject(refusal.Status)
+	e.reply(x)
+}
+
+// reply sends the gateway's own response.
+func (e *Engine) reply(x *exchange) {
+	c := x.client
+	x.FilterHeader()
+	body := x.Response.Body
+	if x.FiltersBody() {
+		body = x.FilterBody(body, true)
+	}
+	head := x.Request.Method == "HEAD"
+	if !x.bodyDone && x.framing.Expect {
+		// The client has not sent the body and will not: nothing to drain, but nobody can tell where a next request begins.
+		x.last = true
+	}
+	out := e.appendHead(x, c.out)
+	if bodyAllowed(x.Response.Status) {
+		out = append(out, "Content-Length: "...)
+		out = strconv.AppendInt(out, int64(len(body)), 10)
+		out = append(out, "\r\n"...)
+	}
+	out = append(out, "\r\n"...)
+	if !head && bodyAllowed(x.Response.Status) {
+		out = append(out, body...)
+	}
+	c.out = out
+	x.replied = true
+	e.driver.Flush(c)
+	if x.bodyDone || x.last {
+		e.finish(x)
+		return
+	}
+	c.state = clientDrains
+	c.deadline = e.now + e.timeouts.Body
+}
+
+func bodyAllowed(status int) bool { return status >= 200 && status != 204 && status != 304 }
+
+// appendHead writes the status line and the fields of x.Response, without framing and the final empty line.
+func (e *Engine) appendHead(x *exchange, out []byte) []byte {
+	out = appendStatusLine(out, x.Response.Status)
+	dated := false
+	for name, value := range x.Response.Header.All() {
+		if len(name) == 14 && gateway.EqualFold(name, "Content-Length") {
+			continue
+		}
+		dated = dated || len(name) == 4 && gateway.EqualFold(name, "Date")
+		out = appendField(out, name, value)
+	}
+	if !dated {
+		out = append(out, "Date: "...)
+		out = e.clock.UTC().AppendFormat(out, "Mon, 02 Jan 2006 15:04:05 GMT")
+		out = append(out, "\r\n"...)
+	}
+	switch {
+	case x.last:
+		out = append(out, "Connection: close\r\n"...)
+	case x.Request.ProtoMinor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	return out
+}
+
+// finish ends an exchange whose response has been written, and readies the connection for the next.
+func (e *Engine) finish(x *exchange) {
+	c := x.client
+	c.x = nil
+	last := x.last
+	x.Finish()
+	e.release(x)
+	if c.gone {
+		return
+	}
+	if last {
+		e.linger(c)
+		return
+	}
+	c.state = clientIdle
+	c.deadline = e.now + e.timeouts.Write
+	if c.paused {
+		e.resume(c)
+	}
+}
+
+// linger ends a connection once its output is sent and the client has closed.
+func (e *Engine) linger(c *Conn) {
+	c.state = clientLingers
+	c.deadline = e.now + e.timeouts.Linger
+	if c.eof {
+		c.deadline = e.now + e.timeouts.Write
+	}
+	c.in = nil
+	e.resume(c)
+	if len(c.Pending()) == 0 {
+		e.driver.CloseWrite(c)
+		if c.eof {
+			e.close(c)
+		}
+	}
+}
+
+// clientEOF: a half-closed client still gets its answers; one that left in the middle of a request does not.
+func (e *Engine) clientEOF(c *Conn) {
+	switch c.state {
+	case clientIdle:
+		if len(c.Pending()) == 0 {
+			e.close(c)
+			return
+		}
+		e.linger(c)
+	case clientLingers:
+		if len(c.Pending()) == 0 {
+			e.close(c)
+		}
+	case clientCollects, clientStreams, clientDrains:
+		e.abandon(c)
+	}
+}
+
+// abandon ends a client's connection in the middle of whatever it did.
+func (e *Engine) abandon(c *Conn) {
+	x := c.x
+	state := c.state
+	e.close(c)
+	if x == nil {
+		return
+	}
+	c.x = nil
+	if node := x.node; node != nil {
+		x.node, node.serves = nil, nil
+		e.close(node)
+	}
+	if x.cancel != nil {
+		x.cancel()
+	}
+	if !x.replied {
+		x.Response.Status = 499
+	}
+	if state == clientParked {
+		x.abandoned = true
+		return
+	}
+	x.Finish()
+	e.release(x)
+}
+
+// expire ends what has been waiting too long.
+func (e *Engine) expire(c *Conn) {
+	c.deadline = 0
+	switch c.state {
+	case clientIdle:
+		if len(c.in) == 0 || len(c.Pending()) > 0 {
+			e.close(c)
+			return
+		}
+		e.refuse(c, errHeadTimeout)
+	case clientCollects, clientStreams:
+		e.refuseBody(c.x, errBodyTimeout)
+	case clientDrains, clientLingers:
+		e.abandon(c)
+	case clientWaits:
+		e.abandon(c)
+	case nodeConnects, nodeHead, nodeBody:
+		e.nodeFailed(c, gateway.FailedTimeout)
+	case nodeIdle:
+		e.close(c)
+	}
+}
+
+// contextSource makes an exchange's context when a hook first asks for it.
+type contextSource struct{ ctx context.Context }
+
+// Context implements gateway.Wire.
+func (x *exchange) Context() context.Context {
+	if x.ctx.ctx == nil {
+		x.ctx.ctx, x.cancel = context.WithCancel(context.Background())
+	}
+	return x.ctx.ctx
+}
+
+// errUndeclaredBody is a programming error of a plugin: on a lane a body is there when BodyReader said so.
+var errUndeclaredBody = errors.New("the plugin has not declared that it reads the request body")
+
+// ReadBody implements gateway.Wire.
+func (x *exchange) ReadBody(int64) ([]byte, error) {
+	if x.bodyDone {
+		return x.body, nil
+	}
+	return nil, errUndeclaredBody
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lane
+
+import (
+	"crypto/tls"
+	"net/netip"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+// Conn is one connection of a loop, to a client or to a node. Only its loop touches it.
+type Conn struct {
+	// FD and Slot are the driver's. So is the rest of Driver.
+	FD     int
+	Driver any
+
+	engine *Engine
+	state  connState
+	// in holds input that cannot be processed yet; out what has been written but not sent, from sent on.
+	in, out []byte
+	sent    int
+	scan    scanner
+	// deadline is in the engine's coarse seconds; 0 is none.
+	deadline int64
+	// eof: the peer has sent all it will. paused: reading is stopped for want of room. gone: closed.
+	// processing: the machine is at work on its input.
+	eof, paused, gone, processing bool
+	// index is the place in the engine's list of connections.
+	index int
+
+	// Of a client's connection.
+	remote, local netip.AddrPort
+	tls           *tls.ConnectionState
+	x             *exchange
+
+	// Of a node's connection. serves is the exchange under way; pool where it goes afterwards.
+	serves *exchange
+	pool   *pool
+	uses   int
+	// fresh says that it has not answered a request yet, untouched that no byte of the present answer has come.
+	fresh, untouched bool
+	head             ResponseHead
+}
+
+type connState uint8
+
+const (
+	// A client's connection:
+
+	// clientIdle waits for a request head.
+	clientIdle connState = iota
+	// clientCollects reads the whole body into the exchange before the hooks go on.
+	clientCollects
+	// clientParked waits for a hook that may block.
+	clientParked
+	// clientStreams reads the body and passes it on.
+	clientStreams
+	// clientWaits has read the request whole and waits for the response to be over.
+	clientWaits
+	// clientDrains has answered and throws away what is left of the body.
+	clientDrains
+	// clientLingers has said its last word and throws away input until the client closes: closing at once could reset the
+	// connection before the client has read the answer.
+	clientLingers
+
+	// A node's connection:
+
+	nodeConnects
+	nodeHead
+	nodeBody
+	nodeIdle
+)
+
+// isNode tells the two families of states apart.
+func (c *Conn) isNode() bool { return c.state >= nodeConnects }
+
+// Pending returns what is to be sent. The driver tells the engine with Sent how much of it went.
+func (c *Conn) Pending() []byte { return c.out[c.sent:] }
+
+// exchange is a gateway.Exchange with what a lane keeps beside it. Its buffers are used again.
+type exchange struct {
+	gateway.Exchange
+	client, node *Conn
+
+	// head and nodeHead are copies of the heads: the exchange's strings are parts of them.
+	head, nodeHead []byte
+	// request is what is sent to the node up to where the body begins to stream; it is kept for a repetition.
+	request []byte
+	body    []byte
+	framing Framing
+	// bodyDone: the request body has been read whole. streamed: some of it went past request.
+	bodyDone, streamed bool
+	// chunks: the response body is sent chunked. last: the connection ends with the response.
+	chunks, last, replied, noBody bool
+	// abandoned: the client has gone while a goroutine runs a hook.
+	abandoned bool
+
+	cancel func()
+	ctx    contextSource
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lane
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+// Driver does the I/O of one engine. All methods are called on the loop's goroutine but Post.
+type Driver interface {
+	// Dial begins a connection and later calls Engine.Connected. It returns an error when it cannot even begin.
+	Dial(c *Conn, addr netip.AddrPort) error
+	// Flush says that c has something pending. The driver sends it soon, in one piece with what is added until then.
+	Flush(c *Conn)
+	// Pause stops reading from c, Resume begins again.
+	Pause(c *Conn)
+	Resume(c *Conn)
+	// CloseWrite says that nothing more will be sent on c.
+	CloseWrite(c *Conn)
+	// Close ends c at once. The engine does not touch it again.
+	Close(c *Conn)
+	// HandOver gives the connection and the bytes read from it so far to net/http for good.
+	HandOver(c *Conn, read []byte)
+	// Post runs f on the loop. It is called from any goroutine.
+	Post(f func())
+}
+
+// Timeouts of a client's connection, in seconds. Those of nodes come from routes and upstreams.
+type Timeouts struct {
+	// Idle bounds the wait for the next request, Head the time from its first byte to the end of its head, Body the time
+	// between two pieces of a body, Write that in which nothing can be sent, Linger the wait for the client to close.
+	Idle, Head, Body, Write, Linger int64
+}
+
+// DefaultTimeouts are those of a lane that was told nothing: APISIX's, that is nginx's, where it has them.
+var DefaultTimeouts = Timeouts{Idle: 60, Head: 60, Body: 60, Write: 60, Linger: 2}
+
+// Engine is the protocol machine of one loop: bytes in, sends out, no I/O and no waiting. It belongs to the loop's
+// goroutine.
+type Engine struct {
+	gateway  *gateway.Gateway
+	driver   Driver
+	limits   *Limits
+	timeouts *Timeouts
+
+	// now is a coarse clock in seconds since the engine began, clock the time of the last wake-up.
+	now   int64
+	clock time.Time
+	began time.Time
+
+	conns []*Conn
+	free  []*exchange
+	pools map[poolKey]*pool
+	// fields receives the fields of a node's response before it is known to be one.
+	fields         gateway.Header
+	responseLimits Limits
+	// draining: connections end with their present exchange.
+	draining bool
+}
+
+// Bounds of a connection's buffers. Above highWater of unsent output the other side of the exchange is not read; it is
+// read again below lowWater. maxPipelined bounds input that waits behind an exchange.
+const (
+	highWater    = 256 << 10
+	lowWater     = 64 << 10
+	maxPipelined = 64 << 10
+	// keptBuffer is how large a buffer may be to be kept for the next use.
+	keptBuffer = 64 << 10
+)
+
+// NewEngine returns the engine of one loop.
+func NewEngine(g *gateway.Gateway, driver Driver, limits *Limits, timeouts *Timeouts) *Engine {
+	now := time.Now()
+	return &Engine{
+		gateway: g, driver: driver, limits: limits, timeouts: timeouts,
+		now: 1, clock: now, began: now, pools: make(map[poolKey]*pool),
+		responseLimits: Limits{HeadBytes: maxResponseHead},
+	}
+}
+
+// Tick sets the engine's clock; the driver calls it once for each time it wakes. Every second it also ends what has
+// been waiting too long.
+func (e *Engine) Tick(clock time.Time) {
+	e.clock = clock
+	now := 1 + int64(clock.Sub(e.began)/time.Second)
+	if now == e.now {
+		return
+	}
+	e.now = now
+	for i := len(e.conns) - 1; i >= 0; i-- {
+		if i >= len(e.conns) {
+			continue
+		}
+		if c := e.conns[i]; c.deadline != 0 && c.deadline < now {
+			e.expire(c)
+		}
+	}
+}
+
+// Conns returns how many connections the engine has.
+func (e *Engine) Conns() int { return len(e.conns) }
+
+// Accept takes over a client's connection.
+func (e *Engine) Accept(c *Conn, remote, local netip.AddrPort) {
+	c.state, c.remote, c.local = clientIdle, remote, local
+	e.add(c)
+	c.deadline = e.now + e.timeouts.Head
+}
+
+func (e *Engine) add(c *Conn) {
+	c.engine, c.index = e, len(e.conns)
+	e.conns = append(e.conns, c)
+}
+
+// Drain ends every connection when its present exchange is over: idle ones now.
+func (e *Engine) Drain() {
+	e.draining = true
+	for i := len(e.conns) - 1; i >= 0; i-- {
+		if i < len(e.conns) && (e.conns[i].state == clientIdle && len(e.conns[i].in) == 0 || e.conns[i].state == nodeIdle) {
+			e.close(e.conns[i])
+		}
+	}
+}
+
+// close ends a connection and takes it out of everything.
+func (e *Engine) close(c *Conn) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	if c.pool != nil {
+		c.pool.remove(c)
+	}
+	last := e.conns[len(e.conns)-1]
+	e.conns[c.index], last.index = last, c.index
+	e.conns[len(e.conns)-1] = nil
+	e.conns = e.conns[:len(e.conns)-1]
+	c.in, c.out = nil, nil
+	e.driver.Close(c)
+}
+
+// Data takes bytes read from c. b is the driver's and not kept.
+func (e *Engine) Data(c *Conn, b []byte) {
+	if c.gone {
+		return
+	}
+	if len(c.in) > 0 {
+		c.in = append(c.in, b...)
+		b = c.in
+	}
+	e.process(c, b)
+}
+
+// process gives b to the machine and keeps what it leaves. b may be c.in.
+func (e *Engine) process(c *Conn, b []byte) {
+	var rest []byte
+	c.processing = true
+	if c.isNode() {
+		rest = e.nodeInput(c, b)
+	} else {
+		rest = e.clientInput(c, b)
+	}
+	c.processing = false
+	if c.gone {
+		return
+	}
+	switch {
+	case len(rest) == 0:
+		if cap(c.in) > 4<<10 {
+			c.in = nil
+		} else {
+			c.in = c.in[:0]
+		}
+	case len(c.in) > 0 && len(rest) == len(b):
+		// Nothing was taken: rest is c.in already.
+	default:
+		c.in = append(c.in[:0], rest...)
+	}
+	if len(c.in) > maxPipelined+e.limits.HeadBytes && !c.paused {
+		e.pause(c)
+	}
+}
+
+// again goes on with what c left unread when it was busy. Within process it does nothing: that goes on by itself.
+func (e *Engine) again(c *Conn) {
+	if c.processing || c.gone {
+		return
+	}
+	if len(c.in) > 0 {
+		e.process(c, c.in)
+	}
+	if c.paused && len(c.in) <= maxPipelined && !c.blocked() {
+		e.resume(c)
+	}
+	if c.eof && !c.gone && !c.isNode() && !c.paused {
+		e.clientEOF(c)
+	}
+}
+
+// blocked reports whether the other side of c's exchange has no room.
+func (c *Conn) blocked() bool {
+	if c.isNode() {
+		return c.serves != nil && c.serves.client.full()
+	}
+	return c.x != nil && c.x.node != nil && c.x.node.full()
+}
+
+// EOF says that c's peer has closed its side.
+func (e *Engine) EOF(c *Conn) {
+	if c.gone {
+		return
+	}
+	c.eof = true
+	if c.isNode() {
+		e.nodeEOF(c)
+		return
+	}
+	e.clientEOF(c)
+}
+
+// Broken says that c failed: a reset, or an error on writing.
+func (e *Engine) Broken(c *Conn) {
+	if c.gone {
+		return
+	}
+	if c.isNode() {
+		e.nodeFailed(c, gateway.FailedBroken)
+		return
+	}
+	e.abandon(c)
+}
+
+// Sent says that the driver has sent the next n pending bytes of c.
+func (e *Engine) Sent(c *Conn, n int) {
+	if c.gone {
+		return
+	}
+	c.sent += n
+	if c.deadline != 0 && c.state == clientWaits {
+		c.deadline = e.now + e.timeouts.Write
+	}
+	if c.sent < len(c.out) {
+		if len(c.out)-c.sent < lowWater {
+			e.unblock(c)
+		}
+		return
+	}
+	if cap(c.out) > keptBuffer || !c.isNode() && c.x == nil || c.state == nodeIdle {
+		c.out = nil
+	}
+	c.out, c.sent = c.out[:0], 0
+	e.unblock(c)
+	if c.gone || c.isNode() {
+		return
+	}
+	if c.state == clientLingers {
+		e.driver.CloseWrite(c)
+		if c.eof {
+			e.close(c)
+		}
+	} else if c.state == clientIdle {
+		c.deadline = e.now + e.timeouts.Idle
+	}
+}
+
+// write adds b to what is to be sent on c.
+func (e *Engine) write(c *Conn, b []byte) {
+	if c.gone {
+		return
+	}
+	c.out = append(c.out, b...)
+	e.driver.Flush(c)
+}
+
+// full reports whether c has more unsent output than it may have.
+func (c *Conn) full() bool { return len(c.out)-c.sent > highWater }
+
+func (e *Engine) pause(c *Conn) {
+	if !c.paused && !c.gone {
+		c.paused = true
+		e.driver.Pause(c)
+	}
+}
+
+func (e *Engine) resume(c *Conn) {
+	if c.paused && !c.gone {
+		c.paused = false
+		e.driver.Resume(c)
+	}
+}
+
+// unblock lets the other side of c's exchange go on once c has room again.
+func (e *Engine) unblock(c *Conn) {
+	other := (*Conn)(nil)
+	if c.isNode() {
+		if c.serves != nil {
+			other = c.serves.client
+		}
+	} else if c.x != nil {
+		other = c.x.node
+	}
+	if other == nil || !other.paused || c.full() {
+		return
+	}
+	if other.isNode() {
+		c.deadline = 0
+		other.deadline = e.now + seconds(other.serves.Timeout().Read)
+	}
+	e.resume(other)
+	e.again(other)
+}
+
+func (e *Engine) acquire() *exchange {
+	if n := len(e.free); n > 0 {
+		x := e.free[n-1]
+		e.free = e.free[:n-1]
+		return x
+	}
+	return new(exchange)
+}
+
+// release makes x ready for another request.
+func (e *Engine) release(x *exchange) {
+	if x.cancel != nil {
+		x.cancel()
+	}
+	x.Exchange.Reset()
+	head, nodeHead, request, body := x.head, x.nodeHead, x.request, x.body
+	poison(head)
+	poison(nodeHead)
+	if cap(request) > keptBuffer {
+		request = nil
+	}
+	if cap(body) > keptBuffer {
+		body = nil
+	}
+	*x = exchange{Exchange: x.Exchange, head: head[:0], nodeHead: nodeHead[:0], request: request[:0], body: body[:0]}
+	if len(e.free) < 1024 {
+		e.free = append(e.free, x)
+	}
+}

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package poll drives lane engines with epoll: one loop per core, each a goroutine locked to its thread with its own
+// connections.
+package poll
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/lane"
+)
+
+// Config says what a loop serves and how.
+type Config struct {
+	Gateway  *gateway.Gateway
+	Limits   *lane.Limits
+	Timeouts *lane.Timeouts
+	// HandOver receives connections that a lane cannot serve, with what was read from them, on a goroutine of its own. nil
+	// closes them.
+	HandOver func(conn net.Conn)
+}
+
+// Loop is one event loop. Accept, Post and Close may be called from any goroutine; everything else is the loop's.
+type Loop struct {
+	config Config
+	engine *lane.Engine
+	epoll  int
+	wake   int
+
+	// conns is indexed by file descriptor; a conn's generation tells events of a closed one from its successor's.
+	conns      []*lane.Conn
+	generation uint32
+	dirty      []*lane.Conn
+	buffer     []byte
+
+	mu     sync.Mutex
+	inbox  []func()
+	asleep atomic.Bool
+	closed bool
+	done   chan struct{}
+}
+
+// state is what the loop keeps in lane.Conn.Driver.
+type state struct {
+	generation uint32
+	events     uint32
+	dirty      bool
+	connecting bool
+	// ended: the peer has closed its side.
+	ended bool
+}
+
+// driver is the loop as its engine sees it.
+type driver struct{ *Loop }
+
+// readSize is how much one read takes. A full read leaves the rest for the next round, so that no connection starves
+// the others.
+const readSize = 64 << 10
+
+// NewLoop starts a loop.
+func NewLoop(config Config) (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.Join(os.NewSyscallError("eventfd", err), unix.Close(epoll))
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
+		return nil, errors.Join(os.NewSyscallError("epoll_ctl", err), unix.Close(wake), unix.Close(epoll))
+	}
+	l := &Loop{config: config, epoll: epoll, wake: wake, buffer: make([]byte, readSize), done: make(chan struct{})}
+	l.engine = lane.NewEngine(config.Gateway, driver{l}, config.Limits, config.Timeouts)
+	go l.run()
+	return l, nil
+}
+
+// Accept takes over a client's socket, which is non-blocking and the loop's from here on.
+func (l *Loop) Accept(fd int, remote, local netip.AddrPort) {
+	l.Post(func() {
+		if l.closed {
+			unix.Close(fd)
+			return
+		}
+		// Small answers must not wait for the acknowledgement of the one before.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		c := &lane.Conn{FD: fd}
+		if !l.watch(c, unix.EPOLLIN|unix.EPOLLRDHUP, false) {
+			unix.Close(fd)
+			return
+		}
+		l.engine.Accept(c, remote, local)
+	})
+}
+
+// Conns returns how many connections the loop has, of clients and to nodes.
+func (l *Loop) Conns() int {
+	result := make(chan int, 1)
+	l.Post(func() { result <- l.engine.Conns() })
+	select {
+	case n := <-result:
+		return n
+	case <-l.done:
+		return 0
+	}
+}
+
+// Post runs f on the loop, after what it is doing.
+func (l *Loop) Post(f func()) {
+	l.mu.Lock()
+	l.inbox = append(l.inbox, f)
+	l.mu.Unlock()
+	if l.asleep.Load() {
+		l.ring()
+	}
+}
+
+func (l *Loop) ring() {
+	// It can only fail when the counter is full, and then the loop wakes anyway.
+	_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+}
+
+// Close ends the loop: connections finish their present exchange within grace, then everything is closed.
+func (l *Loop) Close(grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	l.Post(l.engine.Drain)
+	for l.Conns() > 0 && time.Now().Before(deadline) {
+		select {
+		case <-l.done:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	l.Post(func() { l.closed = true })
+	<-l.done
+}
+
+func (l *Loop) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(l.done)
+	events := make([]unix.EpollEvent, 256)
+	for !l.closed {
+		n := l.wait(events)
+		l.engine.Tick(time.Now())
+		for i := range events[:n] {
+			l.event(&events[i])
+		}
+		l.runInbox()
+		l.flush()
+	}
+	for _, c := range l.conns {
+		if c != nil {
+			unix.Close(c.FD)
+		}
+	}
+	unix.Close(l.wake)
+	unix.Close(l.epoll)
+}
+
+// wait returns what is ready. It asks without giving up the processor first, which is cheap and under load nearly always
+// enough; only then does it sleep, at most until the engine's clock is due.
+func (l *Loop) wait(events []unix.EpollEvent) int {
+	if n := pollNow(l.epoll, events); n > 0 {
+		return n
+	}
+	l.asleep.Store(true)
+	defer l.asleep.Store(false)
+	l.mu.Lock()
+	timeout := 1000
+	if len(l.inbox) > 0 {
+		timeout = 0
+	}
+	l.mu.Unlock()
+	n, err := unix.EpollWait(l.epoll, events, timeout)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (l *Loop) runInbox() {
+	l.mu.Lock()
+	inbox := l.inbox
+	l.inbox = nil
+	l.mu.Unlock()
+	for _, f := range inbox {
+		f()
+	}
+}
+
+func (l *Loop) event(event *unix.EpollEvent) {
+	fd := int(event.Fd)
+	if fd == l.wake {
+		var counter [8]byte
+		_, _ = unix.Read(l.wake, counter[:])
+		return
+	}
+	c := l.conns[fd]
+	if c == nil || c.Driver.(*state).generation != uint32(event.Pad) {
+		return
+	}
+	s := c.Driver.(*state)
+	if s.connecting {
+		l.connected(c, s)
+		return
+	}
+	if event.Events&unix.EPOLLOUT != 0 {
+		l.send(c, s)
+	}
+	if l.conns[fd] != c {
+		return
+	}
+	failed := event.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	switch {
+	case failed && s.ended:
+		l.engine.Broken(c)
+	case failed || s.events&unix.EPOLLIN != 0 && event.Events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0:
+		l.receive(c, s)
+	}
+}
+
+func (l *Loop) receive(c *lane.Conn, s *state) {
+	n, errno := read(c.FD, l.buffer)
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+	case errno != 0:
+		l.engine.Broken(c)
+	case n == 0:
+		// The end stays readable for ever, and an end is all it can be: nothing more to watch for but room to write.
+		s.ended = true
+		l.mask(c, s.events&^uint32(unix.EPOLLIN|unix.EPOLLRDHUP))
+		l.engine.EOF(c)
+	default:
+		l.engine.Data(c, l.buffer[:n])
+	}
+}
+
+func (l *Loop) connected(c *lane.Conn, s *state) {
+	s.connecting = false
+	code, err := unix.GetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = unix.Errno(code)
+	}
+	if err != nil {
+		l.engine.Connected(c, os.NewSyscallError("connect", err))
+		return
+	}
+	l.mask(c, unix.EPOLLIN|unix.EPOLLRDHUP)
+	l.engine.Connected(c, nil)
+}
+
+// watch registers a connection with epoll.
+func (l *Loop) watch(c *lane.Conn, events uint32, connecting bool) bool {
+	l.generation++
+	s := &state{generation: l.generation, events: events, connecting: connecting}
+	event := unix.EpollEvent{Events: events, Fd: int32(c.FD), Pad: int32(s.generation)}
+	if unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.FD, &event) != nil {
+		return false
+	}
+	c.Driver = s
+	for len(l.conns) <= c.FD {
+		l.conns = append(l.conns, nil)
+	}
+	l.conns[c.FD] = c
+	return true
+}
+
+func (l *Loop) mask(c *lane.Conn, events uint32) {
+	s := c.Driver.(*state)
+	if s.events == events || l.conns[c.FD] != c {
+		return
+	}
+	s.events = events
+	event := unix.EpollEvent{Events: events, Fd: int32(c.FD), Pad: int32(s.generation)}
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, c.FD, &event)
+}
+
+// Dial implements lane.Driver.
+func (d driver) Dial(c *lane.Conn, addr netip.AddrPort) error {
+	domain, sockaddr := sockaddrOf(addr)
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err := unix.Connect(fd, sockaddr); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
+	}
+	c.FD = fd
+	if !d.watch(c, unix.EPOLLOUT, true) {
+		return errors.Join(errors.New("epoll refuses the connection"), unix.Close(fd))
+	}
+	return nil
+}
+
+func sockaddrOf(addr netip.AddrPort) (domain int, _ unix.Sockaddr) {
+	if ip := addr.Addr().Unmap(); ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+}
+
+// Flush implements lane.Driver.
+func (d driver) Flush(c *lane.Conn) {
+	s, ok := c.Driver.(*state)
+	if !ok || s.dirty || s.connecting {
+		return
+	}
+	s.dirty = true
+	d.dirty = append(d.dirty, c)
+}
+
+func (l *Loop) flush() {
+	for i := 0; i < len(l.dirty); i++ {
+		c := l.dirty[i]
+		s := c.Driver.(*state)
+		s.dirty = false
+		if l.conns[c.FD] == c {
+			l.send(c, s)
+		}
+	}
+	clear(l.dirty)
+	l.dirty = l.dirty[:0]
+}
+
+func (l *Loop) send(c *lane.Conn, s *state) {
+	pending := c.Pending()
+	if len(pending) == 0 {
+		l.mask(c, s.events&^uint32(unix.EPOLLOUT))
+		return
+	}
+	n, errno := write(c.FD, pending)
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		l.mask(c, s.events|unix.EPOLLOUT)
+	case errno != 0:
+		l.engine.Broken(c)
+	default:
+		if n < len(pending) {
+			l.mask(c, s.events|unix.EPOLLOUT)
+		} else {
+			l.mask(c, s.events&^uint32(unix.EPOLLOUT))
+		}
+		l.engine.Sent(c, n)
+	}
+}
+
+// Pause implements lane.Driver.
+func (d driver) Pause(c *lane.Conn) {
+	d.mask(c, c.Driver.(*state).events&^uint32(unix.EPOLLIN|unix.EPOLLRDHUP))
+}
+
+// Resume implements lane.Driver.
+func (d driver) Resume(c *lane.Conn) {
+	if s := c.Driver.(*state); !s.ended {
+		d.mask(c, s.events|unix.EPOLLIN|unix.EPOLLRDHUP)
+	}
+}
+
+// CloseWrite implements lane.Driver.
+func (d driver) CloseWrite(c *lane.Conn) { _ = unix.Shutdown(c.FD, unix.SHUT_WR) }
+
+// Close implements lane.Driver.
+func (d driver) Close(c *lane.Conn) {
+	d.conns[c.FD] = nil
+	unix.Close(c.FD)
+}
+
+// HandOver implements lane.Driver.
+func (d driver) HandOver(c *lane.Conn, read []byte) {
+	d.conns[c.FD] = nil
+	_ = unix.EpollCtl(d.epoll, unix.EPOLL_CTL_DEL, c.FD, nil)
+	file := os.NewFile(uintptr(c.FD), "")
+	conn, err := net.FileConn(file)
+	file.Close()
+	if err != nil {
+		return
+	}
+	if d.config.HandOver == nil {
+		conn.Close()
+		return
+	}
+	prefixed := &prefixConn{Conn: conn, prefix: append([]byte(nil), read...)}
+	go d.config.HandOver(prefixed)
+}
+
+// prefixConn gives back what was read from a connection before the connection itself.
+type prefixConn struct {
+	net.Conn
+	prefix []byte
+}
+
+func (c *prefixConn) Read(b []byte) (int, error) {
+	if len(c.prefix) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.prefix)
+	c.prefix = c.prefix[n:]
+	return n, nil
+}
+
+var _ lane.Driver = driver{}

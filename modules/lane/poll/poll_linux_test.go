@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package poll
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/lane"
+)
+
+// oneRoute is a table with a single route to one node.
+type oneRoute struct{ route *gateway.Route }
+
+func (t *oneRoute) Match(x *gateway.Exchange, _ gateway.Trace) *gateway.Route {
+	if strings.HasPrefix(x.Request.Path, "/none") {
+		return nil
+	}
+	return t.route
+}
+func (t *oneRoute) ReadsBody(*gateway.Exchange) int64                      { return 0 }
+func (t *oneRoute) Globals() *gateway.Chain                                { return nil }
+func (t *oneRoute) Credential(_, _ string) *gateway.Credential             { return nil }
+func (t *oneRoute) Consumer(string) *gateway.Consumer                      { return nil }
+func (t *oneRoute) Upstream(string) *gateway.Upstream                      { return nil }
+func (t *oneRoute) Metadata(string) any                                    { return nil }
+func (t *oneRoute) Object(gateway.Kind, string) (o gateway.Object, _ bool) { return o, false }
+func (t *oneRoute) Objects(gateway.Kind) iter.Seq[gateway.Object] {
+	return func(func(gateway.Object) bool) {}
+}
+func (t *oneRoute) Revision() uint64                                          { return 0 }
+func (t *oneRoute) With([]gateway.Change) (gateway.Table, error)              { return t, nil }
+func (t *oneRoute) Compile(uint64, []gateway.Object) (gateway.Table, []error) { return t, nil }
+
+type emptyStore struct{}
+
+func (emptyStore) Snapshot(context.Context) (uint64, []gateway.Object, error) { return 0, nil, nil }
+func (emptyStore) Commit(context.Context, []gateway.Change) (uint64, error)   { return 0, nil }
+func (emptyStore) Watch(ctx context.Context, _ uint64) iter.Seq2[[]gateway.Change, error] {
+	return func(func([]gateway.Change, error) bool) { <-ctx.Done() }
+}
+func (emptyStore) Close() error { return nil }
+
+type inOrder []*gateway.Node
+
+func (nodes inOrder) Pick(x *gateway.Exchange) *gateway.Node {
+	for _, node := range nodes {
+		if !x.Tried(node) {
+			return node
+		}
+	}
+	return nil
+}
+
+// start runs a loop behind a real listener in front of the given nodes and returns the address to talk to.
+func start(t testing.TB, chain *gateway.Chain, timeout time.Duration, nodes ...string) string {
+	t.Helper()
+	var list inOrder
+	for _, addr := range nodes {
+		ap := netip.MustParseAddrPort(addr)
+		list = append(list, &gateway.Node{
+			Host: ap.Addr().String(), Port: int(ap.Port()), Addr: addr, HostHeader: addr, Weight: 1, State: new(gateway.NodeState),
+		})
+	}
+	route := &gateway.Route{ID: "1", Chain: chain, Upstream: &gateway.Upstream{
+		Type: "roundrobin", Nodes: list, Balancer: list, Scheme: "http", Retries: len(list) - 1,
+		Timeout:   gateway.Timeout{Connect: timeout, Send: timeout, Read: timeout},
+		KeepAlive: gateway.KeepAlive{Size: 320, IdleTimeout: time.Minute, Requests: 1000},
+	}}
+	g, _, err := gateway.Open(context.Background(), emptyStore{}, &gateway.Generation{
+		Compiler: &oneRoute{route}, Settings: gateway.DefaultSettings(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	timeouts := lane.DefaultTimeouts
+	timeouts.Linger = 1
+	handed := &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: http.HandlerFunc(echo)}
+	go server.Serve(handed)
+	t.Cleanup(func() { server.Close() })
+	loop, err := NewLoop(Config{Gateway: g, Limits: &lane.DefaultLimits, Timeouts: &timeouts, HandOver: handed.give})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			raw, _ := conn.(*net.TCPConn).SyscallConn()
+			fd := -1
+			_ = raw.Control(func(f uintptr) { fd, _ = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) })
+			remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+			local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
+			conn.Close()
+			loop.Accept(fd, remote, local)
+		}
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		loop.Close(0)
+		g.Close()
+	})
+	return listener.Addr().String()
+}
+
+// handedOver is a listener of connections that the lane gave away.
+type handedOver struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (h *handedOver) give(conn net.Conn) {
+	select {
+	case h.conns <- conn:
+	case <-h.closed:
+		conn.Close()
+	}
+}
+
+func (h *handedOver) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.conns:
+		return conn, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handedOver) Close() error   { h.once.Do(func() { close(h.closed) }); return nil }
+func (h *handedOver) Addr() net.Addr { return &net.TCPAddr{} }
+
+// rawNode serves canned bytes to every connection after it has read a request head, and counts requests.
+func rawNode(t testing.TB, serve func(conn net.Conn, r *bufio.Reader)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				serve(conn, bufio.NewReader(conn))
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// httpNode is a net/http server as a node.
+func httpNode(t testing.TB, handler http.HandlerFunc) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return listener.Addr().String()
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("X-Saw", r.Method+" "+r.RequestURI)
+	w.Write(body)
+}
+
+func TestProxy(t *testing.T) {
+	addr := start(t, nil, 5*time.Second, httpNode(t, echo))
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	for _, size := range []int{0, 1, 100, 10_000, 70_000, 3 << 20} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes chunked %v", size, chunked), func(t *testing.T) {
+				want := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
+				var body io.Reader = bytes.NewReader(want)
+				if chunked {
+					body = struct{ io.Reader }{body}
+				}
+				req, _ := http.NewRequest("PUT", "http://"+addr+"/a/../b?q=1", body)
+				res, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				got, err := io.ReadAll(res.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if res.StatusCode != 200 || !bytes.Equal(got, want) {
+					t.Errorf("status %d, %d bytes, want 200 and %d", res.StatusCode, len(got), len(want))
+				}
+				if saw := res.Header.Get("X-Saw"); saw != "PUT /b?q=1" {
+					t.Errorf("node saw %q, want the canonical path", saw)
+				}
+			})
+		}
+	}
+}
+
+func TestPipelining(t *testing.T) {
+	addr := start(t, nil, 5*time.Second, httpNode(t, echo))
+	var in bytes.Buffer
+	for i := range 50 {
+		if i%2 == 0 {
+			fmt.Fprintf(&in, "GET /%d HTTP/1.1\r\nHost: h\r\n\r\n", i)
+		} else {
+			fmt.Fprintf(&in, "POST /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", i)
+		}
+	}
+	for _, piece := range []int{in.Len(), 13, 700} {
+		t.Run(fmt.Sprint(piece), func(t *testing.T) {
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			go func() {
+				for rest := in.Bytes(); len(rest) > 0; {
+					n := min(piece, len(rest))
+					conn.Write(rest[:n])
+					rest = rest[n:]
+				}
+			}()
+			r := bufio.NewReader(conn)
+			for i := range 50 {
+				res, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(res.Body)
+				want := ""
+				method := "GET"
+				if i%2 == 1 {
+					want, method = "abc", "POST"
+				}
+				if err != nil || string(body) != want || res.Header.Get("X-Saw") != fmt.Sprintf("%s /%d", method, i) {
+					t.Fatalf("answer %d: %q %q %v", i, res.Header.Get("X-Saw"), body, err)
+				}
+			}
+		})
+	}
+}
+
+// hostile is one line of testdata/requests.jsonl or responses.jsonl; README.md there explains the fields.
+type hostile struct {
+	ID, Raw, Why, Ando, Delivery string
+	RequestMethod                string `json:"request_method"`
+	AllowedStatus                []int  `json:"allowed_status"`
+	AllowedClientStatus          []int  `json:"allowed_client_status"`
+	ConnectionAfter              string `json:"connection_after"`
+	MaxUpstreamRequests          *int   `json:"max_upstream_requests"`
+	SmuggledMayReach             bool   `json:"smuggled_path_may_reach_upstream"`
+	Reusable                     bool   `json:"upstream_connection_reusable"`
+	ClosesAfter                  bool   `json:"upstream_closes_after"`
+}
+
+func cases(t *testing.T, file string) []hostile {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []hostile
+	for line := range bytes.Lines(text) {
+		var c hostile
+		if err := json.Unmarshal(line, &c); err != nil {
+			t.Fatal(err)
+		}
+		raw := make([]byte, 0, len(c.Raw))
+		for _, r := range c.Raw {
+			raw = append(raw, byte(r))
+		}
+		c.Raw = string(raw)
+		all = append(all, c)
+	}
+	return all
+}
+
+// TestHostileRequests sends each case to a loop over a real socket and looks at both sides.
+func TestHostileRequests(t *testing.T) {
+	var mu sync.Mutex
+	var saw []string
+	node := httpNode(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		saw = append(saw, r.RequestURI)
+		mu.Unlock()
+		if len(r.TransferEncoding) > 0 && r.ContentLength >= 0 {
+			t.Errorf("node saw two framings")
+		}
+		echo(w, r)
+	})
+	addr := start(t, nil, 5*time.Second, node)
+	for _, c := range cases(t, "requests.jsonl") {
+		for _, piece := range []int{len(c.Raw) + 1, 1} {
+			if piece == 1 && len(c.Raw) > 2000 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/%d", c.ID, min(piece, 2)), func(t *testing.T) {
+				mu.Lock()
+				saw = nil
+				mu.Unlock()
+				conn, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				go func() {
+					for rest := c.Raw; rest != ""; {
+						n := min(piece, len(rest))
+						if _, err := io.WriteString(conn, rest[:n]); err != nil {
+							return
+						}
+						rest = rest[n:]
+					}
+					conn.(*net.TCPConn).CloseWrite()
+				}()
+				conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+				r := bufio.NewReader(conn)
+				status := 0
+				res, err := http.ReadResponse(r, nil)
+				for err == nil && res.StatusCode == 100 {
+					res, err = http.ReadResponse(r, nil)
+				}
+				var timeout net.Error
+				if errors.As(err, &timeout) && timeout.Timeout() {
+					t.Fatalf("no answer and no end (%s)", c.Why)
+				}
+				if err == nil {
+					status = res.StatusCode
+					if _, err := io.ReadAll(res.Body); err != nil {
+						t.Fatalf("body: %v", err)
+					}
+				}
+				io.Copy(io.Discard, r)
+				allowed := c.AllowedStatus
+				if c.Ando == "reject-401" {
+					allowed = append(allowed, 200)
+				}
+				if !slices.Contains(allowed, status) && !(status == 0 && c.ConnectionAfter == "close") {
+					t.Errorf("status %d, allowed %v (%s)", status, c.AllowedStatus, c.Why)
+				}
+				// The preface of HTTP/2 is net/http's to judge.
+				if c.ID != "rl-h2-preface" && strings.HasPrefix(c.Ando, "reject-4") && c.Ando != "reject-401" && c.Ando != "reject-413" && status == 200 {
+					t.Errorf("accepted, want %s (%s)", c.Ando, c.Why)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if c.MaxUpstreamRequests != nil && len(saw) > *c.MaxUpstreamRequests {
+					t.Errorf("node saw %d requests %q, want at most %d (%s)", len(saw), saw, *c.MaxUpstreamRequests, c.Why)
+				}
+				if slices.Contains(saw, "/smuggled") && !c.SmuggledMayReach {
+					t.Errorf("a smuggled request reached the node (%s)", c.Why)
+				}
+			})
+		}
+	}
+}
+
+// TestHostileResponses has a node answer with each case.
+func TestHostileResponses(t *testing.T) {
+	for _, c := range cases(t, "responses.jsonl") {
+		t.Run(c.ID, func(t *testing.T) {
+			t.Parallel()
+			var requests sync.Map
+			node := rawNode(t, func(conn net.Conn, r *bufio.Reader) {
+				for n := 1; ; n++ {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					if c.ID != "uix-early-200-keepalive" {
+						io.Copy(io.Discard, req.Body)
+					}
+					requests.Store(n, true)
+					io.WriteString(conn, c.Raw)
+					if c.ClosesAfter || !c.Reusable && c.Delivery != "stall" && !strings.Contains(c.Raw, "Content-Length: 5\r\n") {
+						return
+					}
+				}
+			})
+			addr := start(t, nil, time.Second, node)
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if c.RequestMethod == "" {
+				c.RequestMethod = "GET"
+			}
+			head := c.RequestMethod + " / HTTP/1.1\r\nHost: h\r\n"
+			if c.RequestMethod == "POST" {
+				head += "Content-Length: 100000\r\n"
+			}
+			io.WriteString(conn, head+"\r\n")
+			conn.SetReadDeadline(time.Now().Add(8 * time.Second))
+			req := &http.Request{Method: c.RequestMethod}
+			r := bufio.NewReader(conn)
+			res, err := http.ReadResponse(r, req)
+			for err == nil && res.StatusCode < 200 {
+				res, err = http.ReadResponse(r, req)
+			}
+			status := 0
+			whole := false
+			var body []byte
+			if err == nil {
+				status = res.StatusCode
+				body, err = io.ReadAll(res.Body)
+				whole = err == nil
+				for name := range res.Header {
+					if strings.ContainsAny(name, "\r\n\x00") || name == "Set-Cookie" && strings.HasPrefix(c.ID, "uhd-") && c.ID != "uhd-hop" {
+						t.Errorf("header %q got through", name)
+					}
+				}
+			}
+			if !slices.Contains(c.AllowedClientStatus, status) {
+				t.Errorf("status %d (%v), allowed %v (%s)", status, err, c.AllowedClientStatus, c.Why)
+			}
+			switch {
+			case strings.HasPrefix(c.Ando, "reject-") && status == 200:
+				t.Errorf("passed on, want %s (%s)", c.Ando, c.Why)
+			case strings.HasPrefix(c.Ando, "abort") && status == 200 && whole:
+				t.Errorf("ended cleanly with %q, want an abort (%s)", body, c.Why)
+			case strings.HasPrefix(c.Ando, "accept") && status/100 != 2:
+				if c.ID != "ucl-list-same" && c.ID != "uun-slow-drip" {
+					t.Errorf("status %d, want it passed on (%s)", status, c.Why)
+				}
+			}
+		})
+	}
+}
