@@ -12,12 +12,14 @@ import (
 // Entry is one compiled plugin config on its way into a chain.
 type Entry struct {
 	Plugin *Plugin
-	// Instance is what Plugin.New returned.
+	// Instance is what Plugin.New returned. A consumer's entry without one is disabled: it takes the plugin out.
 	Instance any
 	// Priority is the plugin's own unless `_meta.priority` says otherwise.
 	Priority int
 	// Filter is the compiled `_meta.filter`; nil is always true.
 	Filter Predicate
+	// FilterReadsBody is up to how many bytes of the request body Filter looks at; 0 is none.
+	FilterReadsBody int64
 	// ErrorResponse is `_meta.error_response` as the body to send; nil leaves the plugin's own.
 	ErrorResponse []byte
 	// ErrorIsJSON says that ErrorResponse was given as an object.
@@ -47,6 +49,10 @@ type Chain struct {
 	rewriters, accessors, beforeProxies, headerFilters, bodyFilters, loggers []*hook
 	// added holds the rewriters that a consumer brought along: they run when the consumer is known.
 	added []*hook
+	// replaced holds the slots whose config a consumer has replaced.
+	replaced []int
+	// filterReads is the highest FilterReadsBody.
+	filterReads int64
 
 	derived derivedChains
 }
@@ -64,7 +70,7 @@ func NewChain(entries []Entry) *Chain {
 	for i, h := range hooks {
 		h.slot = i
 	}
-	return newChain(hooks, nil, len(hooks))
+	return newChain(hooks, len(hooks))
 }
 
 func sortHooks(hooks []*hook) {
@@ -90,9 +96,10 @@ func newHook(entry Entry) *hook {
 	return h
 }
 
-func newChain(hooks, added []*hook, slots int) *Chain {
-	c := &Chain{hooks: hooks, slots: slots, added: added}
+func newChain(hooks []*hook, slots int) *Chain {
+	c := &Chain{hooks: hooks, slots: slots}
 	for _, h := range hooks {
+		c.filterReads = max(c.filterReads, h.FilterReadsBody)
 		if h.rewriter != nil {
 			c.rewriters = append(c.rewriters, h)
 		}
@@ -117,6 +124,14 @@ func newChain(hooks, added []*hook, slots int) *Chain {
 
 // Has reports whether the chain carries the plugin.
 func (c *Chain) Has(plugin *Plugin) bool { return c.find(plugin) != nil }
+
+// Entry returns what the chain was made of for the plugin, and whether it carries it.
+func (c *Chain) Entry(plugin *Plugin) (Entry, bool) {
+	if h := c.find(plugin); h != nil {
+		return h.Entry, true
+	}
+	return Entry{}, false
+}
 
 func (c *Chain) find(plugin *Plugin) *hook {
 	if c == nil {
@@ -156,28 +171,36 @@ func (c *Chain) forConsumer(consumer *Consumer) *Chain {
 	}
 	hooks, slots := slices.Clone(c.hooks), c.slots
 	var added []*hook
+	var replaced []int
 	for _, entry := range consumer.Plugins {
-		h := newHook(entry)
 		i := slices.IndexFunc(hooks, func(old *hook) bool { return old.Plugin == entry.Plugin })
-		if i >= 0 {
+		switch h := newHook(entry); {
+		case entry.Instance == nil:
+			if i >= 0 {
+				hooks = slices.Delete(hooks, i, i+1)
+			}
+		case i >= 0:
 			h.slot = hooks[i].slot
 			hooks[i] = h
-			continue
-		}
-		h.slot = slots
-		slots++
-		hooks = append(hooks, h)
-		if h.rewriter != nil {
-			added = append(added, h)
+			replaced = append(replaced, h.slot)
+		default:
+			h.slot = slots
+			slots++
+			hooks = append(hooks, h)
+			if h.rewriter != nil {
+				added = append(added, h)
+			}
 		}
 	}
 	sortHooks(hooks)
 	sortHooks(added)
-	return c.derived.store(consumer, newChain(hooks, added, slots))
+	chain := newChain(hooks, slots)
+	chain.added, chain.replaced = added, replaced
+	return c.derived.store(consumer, chain)
 }
 
 // emptyChain is where the chains of consumers on routes without plugins hang.
-var emptyChain = newChain(nil, nil, 0)
+var emptyChain = newChain(nil, 0)
 
 // derivedChains maps consumers to the chains compiled for them; reading takes no lock. A consumer that was replaced
 // leaves its chain behind, so the map is emptied when it is full; it fills again on use.

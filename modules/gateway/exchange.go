@@ -14,7 +14,8 @@ type Wire interface {
 	// Context ends when the client has gone or the exchange is over. Blocking hooks pass it on.
 	Context() context.Context
 	// ReadBody reads the whole request body. It may wait, so only a hook of a Blocking plugin gets here; others have the
-	// body read for them (BodyReader). A body longer than limit gives ErrBodyTooLarge and can still be forwarded.
+	// body read for them (BodyReader). A body longer than limit gives ErrBodyTooLarge, can be read again with a higher
+	// limit, and can still be forwarded.
 	ReadBody(limit int64) ([]byte, error)
 }
 
@@ -37,6 +38,16 @@ var ErrBodyTooLarge = errors.New("request body is too large")
 //	}
 //	x.FilterBody(chunk, last)             // for the body of either
 //	x.Finish()                            // always, once
+//	x.Reset()                             // before the next Begin
+//
+// What FilterHeader leaves counts: when x.Response.FromNode is false the wire sends x.Response.Body and drops what the
+// node still has to say, and x.Response.Status decides, with the method, whether there is a body at all: HEAD, 204 and 304
+// have none, and no body filter runs. Otherwise FilterBody is called with last set exactly once, even for an empty body,
+// and the wire closes the client's connection without ending the message when x.Broken says so. A Content-Length that is
+// still in x.Response.Header is the node's and must come true; otherwise framing is the wire's choice.
+//
+// While Next runs on a goroutine of its own the wire leaves the exchange alone, Finish included; it ends the Context to
+// hurry it.
 type Exchange struct {
 	Table    Table
 	Settings *Settings
@@ -72,7 +83,10 @@ type Exchange struct {
 	body      []byte
 	bodyErr   error
 	bodyKnown bool
-	bodyLimit int64
+	// bodyLimit is what the body was, or is to be, read up to; hookLimit is what the running plugin wants to see.
+	bodyLimit, hookLimit int64
+	bodyFacts            any
+	broken               bool
 
 	early Header
 	vars  []customVar
@@ -95,16 +109,21 @@ const (
 
 type customVar struct{ name, value string }
 
-// Begin starts the exchange: x.Request has been filled in, and nothing else. The wire may be nil in tests of hooks that
-// ask nothing of it.
+// Begin starts the exchange: x.Request has been filled in, and nothing else. Without settings those of a gateway that was
+// told nothing hold. The wire may be nil in tests of hooks that ask nothing of it.
 func (x *Exchange) Begin(table Table, settings *Settings, wire Wire) {
+	if settings == nil {
+		settings = defaultSettings
+	}
 	x.Table, x.Settings, x.wire = table, settings, wire
 	x.stage, x.pc = stageMatch, 0
 	if x.Start.IsZero() {
 		x.Start = time.Now()
 	}
-	dropIdentityFields(&x.Request.Header)
+	x.claimFields()
 }
+
+var defaultSettings = DefaultSettings()
 
 // Reset makes the exchange ready for the next request and keeps its memory.
 func (x *Exchange) Reset() {
@@ -154,14 +173,26 @@ func (x *Exchange) CustomVar(name string) (string, bool) {
 
 // Body returns the whole request body. The slice is the exchange's. See [BodyReader] for who may call it.
 func (x *Exchange) Body() ([]byte, error) {
-	if !x.bodyKnown {
-		limit := x.bodyLimit
-		if limit == 0 {
-			limit = defaultBodyLimit
-		}
+	limit := x.hookLimit
+	if limit == 0 {
+		limit = defaultBodyLimit
+	}
+	if x.lacksBody(limit) {
+		x.bodyLimit = limit
 		x.SetBody(x.wire.ReadBody(limit))
 	}
-	return x.body, x.bodyErr
+	switch {
+	case x.bodyErr != nil:
+		return nil, x.bodyErr
+	case int64(len(x.body)) > limit:
+		return nil, ErrBodyTooLarge
+	}
+	return x.body, nil
+}
+
+// lacksBody reports whether the body has to be read, or read on, for a reader of up to limit bytes.
+func (x *Exchange) lacksBody(limit int64) bool {
+	return !x.bodyKnown || x.bodyErr == ErrBodyTooLarge && x.bodyLimit < limit
 }
 
 // defaultBodyLimit bounds a body that a Blocking hook reads without having said how much: APISIX's
@@ -171,13 +202,19 @@ const defaultBodyLimit = 64 << 20
 // BodyBuffered returns the request body if it has been read, and whether it has: what conditions may look at.
 func (x *Exchange) BodyBuffered() ([]byte, bool) { return x.body, x.bodyKnown && x.bodyErr == nil }
 
-// BodyLimit is how many bytes the wire reads for [StepBody].
+// BodyLimit is how many bytes the wire reads for [StepBody]. After an ErrBodyTooLarge it may ask once more, for more: what
+// was read the first time counts.
 func (x *Exchange) BodyLimit() int64 { return x.bodyLimit }
 
 // SetBody gives the exchange the request body that its wire read. err is ErrBodyTooLarge or what reading gave.
 func (x *Exchange) SetBody(body []byte, err error) {
 	x.body, x.bodyErr, x.bodyKnown = body, err, true
+	x.bodyFacts = nil
 }
+
+// BodyFacts is a place for what conditions found out about the request's content, so that a body is parsed once and not
+// for every condition. It is emptied when the body is replaced. It belongs to package expr.
+func (x *Exchange) BodyFacts() *any { return &x.bodyFacts }
 
 // ReplaceBody makes body what is forwarded in the place of the client's. The plugin sets Content-Type and the like.
 func (x *Exchange) ReplaceBody(body []byte) {

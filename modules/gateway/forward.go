@@ -2,11 +2,7 @@
 
 package gateway
 
-import (
-	"strconv"
-	"strings"
-	"time"
-)
+import "time"
 
 // Forward is what an exchange sends to a node, and how far that has come. Plugins change the first part before the
 // request is forwarded; empty fields stand for what the request and the upstream say.
@@ -71,10 +67,16 @@ func (x *Exchange) Tried(node *Node) bool {
 }
 
 // Pick chooses the node of the next attempt and runs the BeforeProxy hooks. It returns nil, with x.Response set, when
-// no node is left.
-func (x *Exchange) Pick() *Node {
+// no node is left or a hook panicked.
+func (x *Exchange) Pick() (node *Node) {
+	defer func() {
+		if p := recover(); p != nil {
+			x.panicked(p)
+			node = nil
+		}
+	}()
 	f := &x.Forward
-	node := f.Upstream.Balancer.Pick(x)
+	node = f.Upstream.Balancer.Pick(x)
 	if node == nil {
 		status := 502
 		if n := len(f.Attempts); n > 0 {
@@ -114,6 +116,18 @@ func (x *Exchange) Failed(failure Failure, repeatable bool) (again bool) {
 	return false
 }
 
+// abandonAttempt takes back an attempt that never began: its node must not be blamed for it.
+func (x *Exchange) abandonAttempt() {
+	f := &x.Forward
+	if f.Node == nil {
+		return
+	}
+	f.Node.State.InFlight.Add(-1)
+	f.Node = nil
+	f.Attempts = f.Attempts[:len(f.Attempts)-1]
+}
+
+// endAttempt records what became of the current attempt, once. status is 0 when the client went before the node answered.
 func (x *Exchange) endAttempt(status int, failure Failure) {
 	if len(x.Forward.Attempts) == 0 {
 		return
@@ -124,7 +138,9 @@ func (x *Exchange) endAttempt(status int, failure Failure) {
 	}
 	a.done = true
 	a.Took, a.Status, a.Failure = time.Since(a.Began), status, failure
-	if observer, ok := x.Forward.Upstream.Balancer.(AttemptObserver); ok {
+	// When the client went first nobody knows how the node would have done.
+	unknown := failure == NoFailure && status == 0
+	if observer, ok := x.Forward.Upstream.Balancer.(AttemptObserver); ok && !unknown {
 		if failure != NoFailure {
 			status = 0
 		}
@@ -192,140 +208,4 @@ func (x *Exchange) ForwardHost() string {
 		return x.Forward.Node.HostHeader
 	}
 	return x.Request.RawHost
-}
-
-// identityFields are set by the gateway alone. What a client sends under these names, in any alias, never reaches a
-// hook or a node.
-var identityFields = [...]string{"X-Consumer-Username", "X-Credential-Identifier", "X-Consumer-Custom-ID"}
-
-func dropIdentityFields(h *Header) {
-	h.DelFunc(func(name, _ string) bool {
-		if len(name) < 19 || lower[name[0]] != 'x' {
-			return false
-		}
-		for _, field := range identityFields {
-			if equalAlias(name, field) {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-// setForwardedFields makes the request's header what the node is to see: fields that concern the client's connection
-// go, and those that tell where the request came from are the gateway's own (data-plane.md section 7).
-func (x *Exchange) setForwardedFields() {
-	r := &x.Request
-	h := &r.Header
-	trusted := x.Settings.trusts(r.Peer.Addr())
-
-	upgrade := ""
-	if x.Route.Websocket && headerHasToken(h, "Connection", "upgrade") {
-		upgrade = h.Get("Upgrade")
-	}
-	dropConnectionFields(h)
-	if upgrade != "" {
-		h.Add("Connection", "Upgrade")
-		h.Add("Upgrade", upgrade)
-	}
-
-	forwardedFor := ""
-	if prior := strings.Join(collect(h.ValuesByAlias("X-Forwarded-For")), ", "); prior != "" &&
-		(trusted || !x.Settings.hasTrusted()) {
-		forwardedFor = prior + ", "
-	}
-	h.DelAliases("X-Forwarded-For")
-	h.Add("X-Forwarded-For", forwardedFor+r.PeerIP())
-	h.DelAliases("X-Real-IP")
-	h.Add("X-Real-IP", r.ClientIP())
-	if trusted && h.Get("X-Forwarded-Proto") != "" {
-		return
-	}
-	h.DelAliases("Forwarded")
-	h.DelAliases("X-Forwarded-Proto")
-	h.DelAliases("X-Forwarded-Host")
-	h.DelAliases("X-Forwarded-Port")
-	h.Add("X-Forwarded-Proto", r.Scheme)
-	h.Add("X-Forwarded-Host", r.RawHost)
-	h.Add("X-Forwarded-Port", portText(r.Local.Port()))
-}
-
-func portText(port uint16) string {
-	switch port {
-	case 80:
-		return "80"
-	case 443:
-		return "443"
-	case 9080:
-		return "9080"
-	case 9443:
-		return "9443"
-	}
-	return strconv.Itoa(int(port))
-}
-
-func collect(values func(func(string) bool)) []string {
-	var all []string
-	for v := range values {
-		all = append(all, v)
-	}
-	return all
-}
-
-// dropConnectionFields removes the fields of RFC 9110 section 7.6.1, which concern one connection, and those that
-// Connection names.
-func dropConnectionFields(h *Header) {
-	if h.Get("Connection") != "" {
-		named := collect(h.Values("Connection"))
-		h.DelFunc(func(name, _ string) bool {
-			if EqualFold(name, "Connection") || EqualFold(name, "Host") {
-				return false
-			}
-			for _, line := range named {
-				if listHasToken(line, name) {
-					return true
-				}
-			}
-			return false
-		})
-	}
-	trailers := headerHasToken(h, "TE", "trailers")
-	h.DelFunc(func(name, _ string) bool {
-		switch len(name) {
-		case 2:
-			return EqualFold(name, "TE")
-		case 7:
-			return EqualFold(name, "Upgrade")
-		case 10:
-			return EqualFold(name, "Connection") || EqualFold(name, "Keep-Alive")
-		case 16:
-			return EqualFold(name, "Proxy-Connection")
-		case 17:
-			return EqualFold(name, "Transfer-Encoding")
-		}
-		return false
-	})
-	if trailers {
-		h.Add("TE", "trailers")
-	}
-}
-
-func headerHasToken(h *Header, field, token string) bool {
-	for line := range h.Values(field) {
-		if listHasToken(line, token) {
-			return true
-		}
-	}
-	return false
-}
-
-func listHasToken(list, token string) bool {
-	for list != "" {
-		var item string
-		item, list, _ = strings.Cut(list, ",")
-		if EqualFold(strings.Trim(item, " \t"), token) {
-			return true
-		}
-	}
-	return false
 }

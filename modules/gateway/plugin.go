@@ -74,7 +74,8 @@ type Plugin struct {
 	Version float64
 	// Auth marks plugins that attach a consumer. In a consumer or credential their config is a credential.
 	Auth bool
-	// Blocking says that hooks before the response may wait for something; an event loop runs them on a goroutine.
+	// Blocking says that Rewrite and Access may wait for something; an event loop runs them on a goroutine. No other hook
+	// may wait.
 	Blocking bool
 	// PreferRoute skips the global rule's instance on routes that carry the plugin themselves.
 	PreferRoute bool

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"iter"
 	"net/netip"
 	"strings"
 )
@@ -26,7 +27,9 @@ type Request struct {
 	Query string
 	// ProtoMajor and ProtoMinor are the client's HTTP version.
 	ProtoMajor, ProtoMinor int
-	Header                 Header
+	// Header holds the fields but Host, whose text is RawHost. Content-Length may be there for hooks to read; it is not
+	// forwarded, as framing is the wire's own.
+	Header Header
 	// ContentLength is -1 when it is not known before the body ends.
 	ContentLength int64
 	// Client is who sent the request ($remote_addr): the connection's peer unless something trusted said otherwise.
@@ -37,6 +40,7 @@ type Request struct {
 	TLS *tls.ConnectionState
 
 	client, peer addrText
+	local        portText
 }
 
 // addrText is the text of the address it was last asked for: on one connection that is nearly always the same.
@@ -46,6 +50,10 @@ type addrText struct {
 }
 
 func (a *addrText) of(addr netip.Addr) string {
+	if !addr.IsValid() {
+		// nginx's word for the peer on a Unix socket.
+		return "unix:"
+	}
 	if addr != a.addr || a.text == "" {
 		a.addr, a.text = addr, addr.Unmap().String()
 	}
@@ -69,7 +77,7 @@ func (r *Request) SetTarget(target string) error {
 				path = "/" + path
 			}
 		}
-		if host == "" || strings.IndexByte(host, '@') >= 0 {
+		if !validAuthority(host) {
 			return ErrBadTarget
 		}
 		r.SetHost(host)
@@ -94,6 +102,17 @@ func cutScheme(target string) (rest string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// validAuthority reports whether host consists of what a host and a port may be written with (RFC 3986 section 3.2),
+// without user information.
+func validAuthority(host string) bool {
+	for i := range len(host) {
+		if c := host[i]; !unreserved(c) && strings.IndexByte("!$&'()*+,;=:[]%", c) < 0 {
+			return false
+		}
+	}
+	return host != ""
 }
 
 // SetHost sets RawHost and Host from the text of a Host field or :authority.
@@ -144,6 +163,21 @@ func (r *Request) Arg(name string) (value string, count int) {
 	return value, count
 }
 
+// Args yields the query arguments in order, decoded as [Request.Arg] does.
+func (r *Request) Args() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for pair := range strings.SplitSeq(r.Query, "&") {
+			if pair == "" {
+				continue
+			}
+			key, text, _ := strings.Cut(pair, "=")
+			if !yield(unescape(key), unescape(text)) {
+				return
+			}
+		}
+	}
+}
+
 // DelArg removes every occurrence of a query argument and leaves the others as they are.
 func (r *Request) DelArg(name string) {
 	if _, n := r.Arg(name); n == 0 {
@@ -176,5 +210,5 @@ func (r *Request) Cookie(name string) (string, bool) {
 
 func (r *Request) reset() {
 	r.Header.Reset()
-	*r = Request{Header: r.Header, client: r.client, peer: r.peer}
+	*r = Request{Header: r.Header, client: r.client, peer: r.peer, local: r.local}
 }

@@ -5,7 +5,6 @@ package gateway
 import (
 	"fmt"
 	"runtime/debug"
-	"strconv"
 
 	"go.uber.org/zap"
 )
@@ -68,32 +67,31 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 	globals := x.Table.Globals()
 	switch x.stage {
 	case stageMatch:
-		if limit := x.Table.ReadsBody(x); limit > 0 && !x.bodyKnown {
-			x.bodyLimit = limit
-			return StepBody, true
-		}
-		if x.match(); x.Route != nil {
-			x.chain = x.Route.Chain
-			if x.Route.Fault != 0 {
-				x.log().Warn("route cannot be served", zap.String("route", x.Route.ID), zap.String("reason", x.Route.FaultReason))
-				return x.reply(x.Route.Fault, nil), true
-			}
-		}
 		x.prepareStates(globalStates, globals)
+		if limit := x.Table.ReadsBody(x); limit > 0 && x.lacksBody(limit) {
+			return x.askBody(limit), true
+		}
+		if x.match(); x.Route == nil {
+			break
+		}
+		if x.Route.Fault != 0 {
+			x.log().Warn("route cannot be served", zap.String("route", x.Route.ID), zap.String("reason", x.Route.FaultReason))
+			return x.reply(x.Route.Fault, nil), true
+		}
+		x.chain = x.Route.Chain
 		x.prepareStates(routeStates, x.chain)
 	case stageGlobalRewrite:
 		step, stop = x.rewrite(globalStates, globals.rewriteHooks(), mayBlock)
 	case stageRouteRewrite:
 		step, stop = x.rewrite(routeStates, x.chain.rewriteHooks(), mayBlock)
 	case stageConsumer:
-		if x.Consumer == nil {
+		if x.Consumer == nil || x.Route == nil {
 			break
 		}
 		if x.Consumer.Fault != 0 {
 			return x.reply(x.Consumer.Fault, nil), true
 		}
-		x.chain = x.chain.forConsumer(x.Consumer)
-		x.prepareStates(routeStates, x.chain)
+		x.joinConsumer()
 	case stageAddedRewrite:
 		step, stop = x.rewrite(routeStates, x.chain.addedHooks(), mayBlock)
 	case stageGlobalAccess:
@@ -101,6 +99,9 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 	case stageRouteAccess:
 		step, stop = x.access(routeStates, x.chain.accessHooks(), mayBlock)
 	case stageUpstream:
+		if limit := max(globals.filterLimit(), x.chain.filterLimit()); limit > 0 && x.lacksBody(limit) {
+			return x.askBody(limit), true
+		}
 		step, stop = x.chooseUpstream()
 	}
 	if !stop {
@@ -130,6 +131,32 @@ func (c *Chain) accessHooks() []*hook {
 	return c.accessors
 }
 
+// filterLimit is how much of the request body the chain's filters look at. A filter that decides only after the request
+// was forwarded finds the body read.
+func (c *Chain) filterLimit() int64 {
+	if c == nil {
+		return 0
+	}
+	return c.filterReads
+}
+
+// joinConsumer goes on with the chain that the consumer's plugins have joined. A filter is evaluated once per config, so
+// what that of a replaced config said does not count for the new one.
+func (x *Exchange) joinConsumer() {
+	x.chain = x.chain.forConsumer(x.Consumer)
+	x.prepareStates(routeStates, x.chain)
+	if x.chain != nil {
+		for _, slot := range x.chain.replaced {
+			x.states[routeStates][slot].filter = filterUnknown
+		}
+	}
+}
+
+func (x *Exchange) askBody(limit int64) Step {
+	x.bodyLimit = limit
+	return StepBody
+}
+
 func (x *Exchange) prepareStates(set int, chain *Chain) {
 	if chain == nil {
 		return
@@ -144,6 +171,9 @@ func (x *Exchange) prepareStates(set int, chain *Chain) {
 func (x *Exchange) rewrite(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 	for ; x.pc < len(hooks); x.pc++ {
 		h := hooks[x.pc]
+		if x.filterLacksBody(set, h) {
+			return x.askBody(h.FilterReadsBody), true
+		}
 		if !x.enter(set, h) {
 			continue
 		}
@@ -161,6 +191,9 @@ func (x *Exchange) rewrite(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 func (x *Exchange) access(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 	for ; x.pc < len(hooks); x.pc++ {
 		h := hooks[x.pc]
+		if x.filterLacksBody(set, h) {
+			return x.askBody(h.FilterReadsBody), true
+		}
 		if !x.enter(set, h) {
 			continue
 		}
@@ -177,10 +210,14 @@ func (x *Exchange) access(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 	return 0, false
 }
 
+func (x *Exchange) filterLacksBody(set int, h *hook) bool {
+	return h.FilterReadsBody > 0 && x.states[set][h.slot].filter == filterUnknown && x.lacksBody(h.FilterReadsBody)
+}
+
 // enter makes h the running plugin and reports whether it takes part in this exchange.
 func (x *Exchange) enter(set int, h *hook) bool {
 	state := &x.states[set][h.slot]
-	x.current = state
+	x.current, x.hookLimit = state, h.bodyLimit
 	if set == globalStates && h.Plugin.PreferRoute && x.chain.Has(h.Plugin) {
 		return false
 	}
@@ -199,9 +236,8 @@ func (x *Exchange) enter(set int, h *hook) bool {
 // require returns what the wire has to do before h may run. readsNow says that this is the hook for which the body is
 // read.
 func (x *Exchange) require(h *hook, readsNow, mayBlock bool) (Step, bool) {
-	if h.bodyLimit > 0 && readsNow && !x.bodyKnown {
-		x.bodyLimit = h.bodyLimit
-		return StepBody, true
+	if h.bodyLimit > 0 && readsNow && x.lacksBody(h.bodyLimit) {
+		return x.askBody(h.bodyLimit), true
 	}
 	if h.Plugin.Blocking && !mayBlock {
 		return StepBlock, true
@@ -209,9 +245,17 @@ func (x *Exchange) require(h *hook, readsNow, mayBlock bool) (Step, bool) {
 	return 0, false
 }
 
+// Reject ends the exchange with a status page, before the first Next or in the place of another: what the wire itself
+// holds against the request. x.Response is then to be sent as for [StepReply].
+func (x *Exchange) Reject(status int) { x.reply(status, nil) }
+
 // exited ends the stages after a hook returned Exit.
 func (x *Exchange) exited(h *hook) Step {
 	body := x.Response.Body
+	if x.Response.Status == 0 {
+		x.log().Error("plugin ended the request without a response", zap.String("plugin", h.Plugin.Name))
+		return x.reply(500, nil)
+	}
 	if h.ErrorResponse != nil && x.Response.Status >= 400 {
 		body = h.ErrorResponse
 		if h.ErrorIsJSON {
@@ -226,13 +270,13 @@ func (x *Exchange) reply(status int, body []byte) Step {
 	x.stage = stageDone
 	r := &x.Response
 	r.Status, r.FromNode = status, false
-	contentType := defaultContentType
 	if body == nil && status >= 400 {
-		body, contentType = statusPage(status), "text/html; charset=utf-8"
+		body = statusPage(status)
+		r.Header.Set("Content-Type", "text/html; charset=utf-8")
 	}
 	r.Body = body
 	if len(body) > 0 && r.Header.Get("Content-Type") == "" {
-		r.Header.Add("Content-Type", contentType)
+		r.Header.Add("Content-Type", defaultContentType)
 	}
 	return StepReply
 }
@@ -250,6 +294,8 @@ func (x *Exchange) chooseUpstream() (Step, bool) {
 		}
 	}
 	switch {
+	case x.Route.Onward:
+		return 0, false
 	case f.Upstream == nil:
 		return x.refuse(503, "the route has no upstream"), true
 	case f.Upstream.Fault != 0:
@@ -284,141 +330,17 @@ func (x *Exchange) beforeProxy() {
 	}
 }
 
-// BeginResponse makes room for the head of a node's response: the wire then adds the node's fields, without those that
-// concern one connection, to x.Response.Header and calls FilterHeader.
-func (x *Exchange) BeginResponse(status int) {
-	x.endAttempt(status, NoFailure)
-	x.early.Reset()
-	x.early, x.Response.Header = x.Response.Header, x.early
-	x.Response.Status, x.Response.FromNode = status, true
-	x.Response.Body = nil
-}
-
-// FilterHeader completes the head of the response: what hooks set early, the gateway's own fields, then the header
-// filters. It is called once, when the head is known.
-func (x *Exchange) FilterHeader() {
-	h := &x.Response.Header
-	for name := range x.early.All() {
-		h.Del(name)
-	}
-	for name, value := range x.early.All() {
-		h.Add(name, value)
-	}
-	if x.Settings.Server != "" {
-		h.Set("Server", x.Settings.Server)
-	}
-	x.setUpstreamStatus()
-	defer x.recoverFilter("header_filter")
-	if globals := x.Table.Globals(); globals != nil {
-		for _, hook := range globals.headerFilters {
-			if x.enterFilter(globalStates, hook) {
-				hook.headerFilter.FilterHeader(x)
-			}
-		}
-	}
-	if x.chain != nil {
-		for _, hook := range x.chain.headerFilters {
-			if x.enterFilter(routeStates, hook) {
-				hook.headerFilter.FilterHeader(x)
-			}
-		}
-	}
-}
-
-// setUpstreamStatus tells the client what nodes answered when that is a server error, or always if so configured.
-func (x *Exchange) setUpstreamStatus() {
-	attempts := x.Forward.Attempts
-	if len(attempts) == 0 {
-		return
-	}
-	if last := attempts[len(attempts)-1].Status; last < 500 && !x.Settings.ShowUpstreamStatus {
-		return
-	}
-	text := make([]byte, 0, 5*len(attempts))
-	for i := range attempts {
-		if i > 0 {
-			text = append(text, ", "...)
-		}
-		text = strconv.AppendInt(text, int64(attempts[i].Status), 10)
-	}
-	x.Response.Header.Set("X-APISIX-Upstream-Status", string(text))
-}
-
-// enterFilter is enter for the hooks after the response head, which also run when the exchange ended before its plugin
-// states were prepared.
-func (x *Exchange) enterFilter(set int, h *hook) bool {
-	if h.slot >= len(x.states[set]) {
-		return false
-	}
-	return x.enter(set, h)
-}
-
-// FiltersBody reports whether any hook sees the body. When none does the wire need not call FilterBody.
-func (x *Exchange) FiltersBody() bool {
-	globals := x.Table.Globals()
-	return globals != nil && len(globals.bodyFilters) > 0 || x.chain != nil && len(x.chain.bodyFilters) > 0
-}
-
-// FilterBody passes a chunk of the response body through the body filters and returns what is to be sent. The chunk may
-// be changed; the result is valid until the next call.
-func (x *Exchange) FilterBody(chunk []byte, last bool) []byte {
-	defer x.recoverFilter("body_filter")
-	if globals := x.Table.Globals(); globals != nil {
-		for _, h := range globals.bodyFilters {
-			if x.enterFilter(globalStates, h) {
-				chunk = h.bodyFilter.FilterBody(x, chunk, last)
-			}
-		}
-	}
-	if x.chain != nil {
-		for _, h := range x.chain.bodyFilters {
-			if x.enterFilter(routeStates, h) {
-				chunk = h.bodyFilter.FilterBody(x, chunk, last)
-			}
-		}
-	}
-	return chunk
-}
-
-// Finish runs the log hooks and lets go of the node. The wire calls it once for each Begin, whatever happened, and then
-// Reset before the exchange is used again.
-func (x *Exchange) Finish() {
-	x.endAttempt(x.Response.Status, NoFailure)
-	if node := x.Forward.Node; node != nil {
-		node.State.InFlight.Add(-1)
-		x.Forward.Node = nil
-	}
-	defer x.recoverFilter("log")
-	if globals := x.Table.Globals(); globals != nil {
-		for _, h := range globals.loggers {
-			if x.enterFilter(globalStates, h) {
-				h.logger.Log(x)
-			}
-		}
-	}
-	if x.chain != nil {
-		for _, h := range x.chain.loggers {
-			if x.enterFilter(routeStates, h) {
-				h.logger.Log(x)
-			}
-		}
-	}
-}
-
 func (x *Exchange) panicked(p any) {
-	x.log().Error("plugin panicked", zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
+	x.logPanic(p)
 	x.reply(500, nil)
 }
 
-func (x *Exchange) recoverFilter(phase string) {
-	if p := recover(); p != nil {
-		x.log().Error("plugin panicked", zap.String("phase", phase), zap.String("panic", fmt.Sprint(p)),
-			zap.ByteString("stack", debug.Stack()))
-	}
+func (x *Exchange) logPanic(p any) {
+	x.log().Error("plugin panicked", zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
 }
 
 func (x *Exchange) log() *zap.Logger {
-	if x.Settings == nil || x.Settings.Log == nil {
+	if x.Settings.Log == nil {
 		return zap.NewNop()
 	}
 	return x.Settings.Log
