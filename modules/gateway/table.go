@@ -43,6 +43,13 @@ type Compiler interface {
 	Compile(rev uint64, objects []Object) (table Table, faults []error)
 }
 
+// Recompiler is implemented by compilers that can take over from the table served so far: nodes, balancers and plugin
+// instances of objects that did not change go on, with what they have counted, when a new generation compiles everything.
+type Recompiler interface {
+	// Recompile is Compile after prior, which any Compiler may have made.
+	Recompile(prior Table, rev uint64, objects []Object) (table Table, faults []error)
+}
+
 // Trace is told, in order, which candidates Match looked at.
 type Trace interface {
 	// Consider says what became of one candidate. pattern is the path pattern it stands for.
