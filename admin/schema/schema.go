@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package schema holds the JSON Schemas of the Admin API: what they accept, the defaults they carry, and APISIX's own
+// text for everything that they refuse.
+//
+// Schemas are draft 7, parsed, checked and resolved by github.com/santhosh-tekuri/jsonschema. They are evaluated here,
+// because APISIX's validator differs from the standard in ways that its users rely on:
+//
+//   - a default is filled in before the combinators look, so an `if` sees it;
+//   - an empty object and an empty array are the same to it;
+//   - a string that is a reference to a secret ("$secret://", "$env://") satisfies every schema that takes strings;
+//   - the first failure, in a fixed order of keywords, is the error.
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Schema is a compiled JSON Schema. It is immutable and safe for concurrent use.
+type Schema struct {
+	raw  json.RawMessage
+	root *node
+}
+
+// Compile compiles a schema. Unknown keywords, such as APISIX's `encrypt_fields`, are kept in Raw and otherwise ignored.
+// A schema may refer to parts of itself, and to nothing else.
+func Compile(raw json.RawMessage) (*Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	const location = "schema:///"
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft7)
+	c.UseRegexpEngine(compileRegexp)
+	c.UseLoader(noLoader{})
+	if err := c.AddResource(location, doc); err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	compiled, err := c.Compile(location)
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	return &Schema{raw: slices.Clone(raw), root: compileNodes(doc, compiled)}, nil
+}
+
+// MustCompile is Compile for schemas that are part of the program. It panics on an error.
+func MustCompile[T string | json.RawMessage](raw T) *Schema {
+	s, err := Compile(json.RawMessage(raw))
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// noLoader keeps a schema from reading files and fetching URLs.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, errors.New("refers to another document: " + url)
+}
+
+// Raw returns the schema as it was given. It is shared and must not be modified.
+func (s *Schema) Raw() json.RawMessage { return s.raw }
+
+// Validate returns nil, or an error whose text is APISIX's for the first thing wrong with value. The value is what
+// Decode gives and is not changed.
+func (s *Schema) Validate(value any) error {
+	_, err := (&walk{}).check(s.root, value)
+	return err
+}
+
+// Fill returns a deep copy of value with the schema's defaults filled in. Where only an object or only an array is
+// allowed an empty one of the other becomes that. The value should satisfy the schema: one that does not is filled only
+// up to its first failure.
+func (s *Schema) Fill(value any) any {
+	filled, _ := (&walk{}).check(s.root, value)
+	return deepCopy(filled)
+}
+
+func deepCopy(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		object := make(map[string]any, len(value))
+		for k, v := range value {
+			object[k] = deepCopy(v)
+		}
+		return object
+	case []any:
+		array := make([]any, len(value))
+		for i, v := range value {
+			array[i] = deepCopy(v)
+		}
+		return array
+	}
+	return value
+}
+
+var _ jsonschema.URLLoader = noLoader{}
