@@ -240,7 +240,7 @@ func (e *Engine) reply(x *exchange) {
 		// The client has not sent the body and will not: nothing to drain, but nobody can tell where a next request begins.
 		x.last = true
 	}
-	out := e.appendHead(x, c.out)
+	out := e.appendHead(x, e.output(c))
 	if bodyAllowed(x.Response.Status) {
 		out = append(out, "Content-Length: "...)
 		out = strconv.AppendInt(out, int64(len(body)), 10)
@@ -318,7 +318,7 @@ func (e *Engine) linger(c *Conn) {
 	}
 	c.in = nil
 	e.resume(c)
-	if len(c.Pending()) == 0 {
+	if c.unsent() == 0 {
 		e.driver.CloseWrite(c)
 		if c.eof {
 			e.close(c)
@@ -330,13 +330,13 @@ func (e *Engine) linger(c *Conn) {
 func (e *Engine) clientEOF(c *Conn) {
 	switch c.state {
 	case clientIdle:
-		if len(c.Pending()) == 0 {
+		if c.unsent() == 0 {
 			e.close(c)
 			return
 		}
 		e.linger(c)
 	case clientLingers:
-		if len(c.Pending()) == 0 {
+		if c.unsent() == 0 {
 			e.close(c)
 		}
 	case clientCollects, clientStreams, clientDrains:
@@ -376,7 +376,7 @@ func (e *Engine) expire(c *Conn) {
 	c.deadline = 0
 	switch c.state {
 	case clientIdle:
-		if len(c.in) == 0 || len(c.Pending()) > 0 {
+		if len(c.in) == 0 || c.unsent() > 0 {
 			e.close(c)
 			return
 		}

@@ -18,8 +18,10 @@ type Conn struct {
 	engine *Engine
 	state  connState
 	// in holds input that cannot be processed yet; out what has been written but not sent, from sent on.
+	// flight counts the bytes that the driver took out of out and has not sent yet.
 	in, out []byte
 	sent    int
+	flight  int
 	scan    scanner
 	// deadline is in the engine's coarse seconds; 0 is none.
 	deadline int64
@@ -77,6 +79,14 @@ func (c *Conn) isNode() bool { return c.state >= nodeConnects }
 
 // Pending returns what is to be sent. The driver tells the engine with Sent how much of it went.
 func (c *Conn) Pending() []byte { return c.out[c.sent:] }
+
+// TakePending is Pending for drivers that send later: what it returns is the driver's, which tells the engine with Sent
+// when it went, and gives the buffer back with Engine.Keep.
+func (c *Conn) TakePending() []byte {
+	b := c.out
+	c.out, c.flight = nil, len(b)
+	return b
+}
 
 // exchange is a gateway.Exchange with what a lane keeps beside it. Its buffers are used again.
 type exchange struct {

@@ -53,7 +53,9 @@ type Engine struct {
 
 	conns []*Conn
 	free  []*exchange
-	pools map[poolKey]*pool
+	// buffers holds output buffers that no connection uses at present: idle connections have none.
+	buffers [][]byte
+	pools   map[poolKey]*pool
 	// fields receives the fields of a node's response before it is known to be one.
 	fields         gateway.Header
 	responseLimits Limits
@@ -119,7 +121,7 @@ func (e *Engine) add(c *Conn) {
 func (e *Engine) Drain() {
 	e.draining = true
 	for i := len(e.conns) - 1; i >= 0; i-- {
-		if i < len(e.conns) && (e.conns[i].state == clientIdle && len(e.conns[i].in) == 0 || e.conns[i].state == nodeIdle) {
+		if i < len(e.conns) && (e.conns[i].state == clientIdle && len(e.conns[i].in) == 0 && e.conns[i].unsent() == 0 || e.conns[i].state == nodeIdle) {
 			e.close(e.conns[i])
 		}
 	}
@@ -138,6 +140,9 @@ func (e *Engine) close(c *Conn) {
 	e.conns[c.index], last.index = last, c.index
 	e.conns[len(e.conns)-1] = nil
 	e.conns = e.conns[:len(e.conns)-1]
+	if c.flight == 0 {
+		e.Keep(c.out)
+	}
 	c.in, c.out = nil, nil
 	e.driver.Close(c)
 }
@@ -238,20 +243,25 @@ func (e *Engine) Sent(c *Conn, n int) {
 	if c.gone {
 		return
 	}
-	c.sent += n
+	if c.flight > 0 {
+		c.flight -= n
+	} else {
+		c.sent += n
+	}
 	if c.deadline != 0 && c.state == clientWaits {
 		c.deadline = e.now + e.timeouts.Write
 	}
-	if c.sent < len(c.out) {
-		if len(c.out)-c.sent < lowWater {
+	if c.unsent() > 0 {
+		if c.unsent() < lowWater {
 			e.unblock(c)
 		}
 		return
 	}
-	if cap(c.out) > keptBuffer || !c.isNode() && c.x == nil || c.state == nodeIdle {
+	c.out, c.sent = c.out[:0], 0
+	if c.x == nil && c.serves == nil {
+		e.Keep(c.out)
 		c.out = nil
 	}
-	c.out, c.sent = c.out[:0], 0
 	e.unblock(c)
 	if c.gone || c.isNode() {
 		return
@@ -266,17 +276,40 @@ func (e *Engine) Sent(c *Conn, n int) {
 	}
 }
 
+// output returns c's output buffer to append to.
+func (e *Engine) output(c *Conn) []byte {
+	if c.out != nil {
+		return c.out
+	}
+	if n := len(e.buffers); n > 0 {
+		b := e.buffers[n-1]
+		e.buffers = e.buffers[:n-1]
+		return b
+	}
+	return make([]byte, 0, 4<<10)
+}
+
+// Keep takes back an output buffer that is not needed any more.
+func (e *Engine) Keep(b []byte) {
+	if cap(b) > 0 && cap(b) <= keptBuffer && len(e.buffers) < 1024 {
+		e.buffers = append(e.buffers, b[:0])
+	}
+}
+
 // write adds b to what is to be sent on c.
 func (e *Engine) write(c *Conn, b []byte) {
 	if c.gone {
 		return
 	}
-	c.out = append(c.out, b...)
+	c.out = append(e.output(c), b...)
 	e.driver.Flush(c)
 }
 
 // full reports whether c has more unsent output than it may have.
-func (c *Conn) full() bool { return len(c.out)-c.sent > highWater }
+func (c *Conn) full() bool { return c.unsent() > highWater }
+
+// unsent returns how many bytes of output the kernel has not taken yet.
+func (c *Conn) unsent() int { return len(c.out) - c.sent + c.flight }
 
 func (e *Engine) pause(c *Conn) {
 	if !c.paused && !c.gone {

@@ -87,7 +87,7 @@ func verdict(raw []byte, step int) (status int, r *gateway.Request, body []byte)
 	}
 }
 
-func TestHostileRequests(t *testing.T) {
+func TestHostileHeads(t *testing.T) {
 	for _, c := range hostileRequests(t) {
 		t.Run(c.ID, func(t *testing.T) {
 			got, r, _ := verdict([]byte(c.Raw), len(c.Raw)+1)

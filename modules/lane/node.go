@@ -71,7 +71,7 @@ func (e *Engine) sendRequest(x *exchange, c *Conn) {
 	if len(x.request) == 0 {
 		x.request = appendRequest(x, x.request)
 	}
-	c.out = append(c.out, x.request...)
+	c.out = append(e.output(c), x.request...)
 	e.driver.Flush(c)
 	c.deadline = e.now + seconds(x.Timeout().Read)
 	if x.bodyDone || x.Forward.BodyReplaced && x.framing.Body.Kind == Empty {
@@ -155,6 +155,7 @@ func (e *Engine) sendBody(x *exchange, data []byte, done bool) {
 		return
 	}
 	x.streamed = true
+	c.out = e.output(c)
 	if x.framing.Body.Kind != Chunked {
 		c.out = append(c.out, data...)
 	} else {
@@ -230,7 +231,7 @@ const maxResponseHead = 64 << 10
 
 func (e *Engine) sendInterim(x *exchange, status int) {
 	c := x.client
-	c.out = appendStatusLine(c.out, status)
+	c.out = appendStatusLine(e.output(c), status)
 	for name, value := range e.fields.All() {
 		c.out = appendField(c.out, name, value)
 	}
@@ -257,7 +258,7 @@ func (e *Engine) respond(x *exchange, c *Conn) {
 		length = -1
 	}
 	x.chunks = chunks
-	out := e.appendHead(x, client.out)
+	out := e.appendHead(x, e.output(client))
 	switch {
 	case chunks:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
@@ -311,6 +312,7 @@ func (e *Engine) sendChunk(x *exchange, data []byte) {
 		return
 	}
 	client := x.client
+	client.out = e.output(client)
 	if x.chunks {
 		client.out = appendChunk(client.out, data)
 	} else {
@@ -322,6 +324,7 @@ func (e *Engine) sendChunk(x *exchange, data []byte) {
 // nodeDone ends a response. surplus is what came behind it.
 func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 	client := x.client
+	client.out = e.output(client)
 	if x.FiltersBody() {
 		e.sendChunk(x, x.FilterBody(nil, true))
 	}
@@ -338,10 +341,11 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 	upstream := x.Forward.Upstream
 	x.node, c.serves = nil, nil
 	keep := upstream.KeepAlive
-	if c.head.Reusable && x.bodyDone && len(surplus) == 0 && !c.eof && !e.draining && len(c.Pending()) == 0 &&
+	if c.head.Reusable && x.bodyDone && len(surplus) == 0 && !c.eof && !e.draining && c.unsent() == 0 &&
 		len(c.pool.idle) < keep.Size && (keep.Requests == 0 || c.uses < keep.Requests) {
 		c.state, c.fresh = nodeIdle, false
-		c.in = nil
+		e.Keep(c.out)
+		c.in, c.out = nil, nil
 		c.deadline = e.now + seconds(keep.IdleTimeout)
 		c.pool.idle = append(c.pool.idle, c)
 		e.resume(c)

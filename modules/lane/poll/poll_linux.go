@@ -6,7 +6,6 @@ package poll
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -16,23 +15,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/lane"
 )
 
-// Config says what a loop serves and how.
-type Config struct {
-	Gateway  *gateway.Gateway
-	Limits   *lane.Limits
-	Timeouts *lane.Timeouts
-	// HandOver receives connections that a lane cannot serve, with what was read from them, on a goroutine of its own. nil
-	// closes them.
-	HandOver func(conn net.Conn)
-}
-
 // Loop is one event loop. Accept, Post and Close may be called from any goroutine; everything else is the loop's.
 type Loop struct {
-	config Config
+	config lane.Config
 	engine *lane.Engine
 	epoll  int
 	wake   int
@@ -68,7 +56,7 @@ type driver struct{ *Loop }
 const readSize = 64 << 10
 
 // NewLoop starts a loop.
-func NewLoop(config Config) (*Loop, error) {
+func NewLoop(config lane.Config) (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -290,7 +278,7 @@ func (l *Loop) mask(c *lane.Conn, events uint32) {
 
 // Dial implements lane.Driver.
 func (d driver) Dial(c *lane.Conn, addr netip.AddrPort) error {
-	domain, sockaddr := sockaddrOf(addr)
+	domain, sockaddr := lane.Sockaddr(addr)
 	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -304,13 +292,6 @@ func (d driver) Dial(c *lane.Conn, addr netip.AddrPort) error {
 		return errors.Join(errors.New("epoll refuses the connection"), unix.Close(fd))
 	}
 	return nil
-}
-
-func sockaddrOf(addr netip.AddrPort) (domain int, _ unix.Sockaddr) {
-	if ip := addr.Addr().Unmap(); ip.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
-	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
 }
 
 // Flush implements lane.Driver.
@@ -383,33 +364,7 @@ func (d driver) Close(c *lane.Conn) {
 func (d driver) HandOver(c *lane.Conn, read []byte) {
 	d.conns[c.FD] = nil
 	_ = unix.EpollCtl(d.epoll, unix.EPOLL_CTL_DEL, c.FD, nil)
-	file := os.NewFile(uintptr(c.FD), "")
-	conn, err := net.FileConn(file)
-	file.Close()
-	if err != nil {
-		return
-	}
-	if d.config.HandOver == nil {
-		conn.Close()
-		return
-	}
-	prefixed := &prefixConn{Conn: conn, prefix: append([]byte(nil), read...)}
-	go d.config.HandOver(prefixed)
-}
-
-// prefixConn gives back what was read from a connection before the connection itself.
-type prefixConn struct {
-	net.Conn
-	prefix []byte
-}
-
-func (c *prefixConn) Read(b []byte) (int, error) {
-	if len(c.prefix) == 0 {
-		return c.Conn.Read(b)
-	}
-	n := copy(b, c.prefix)
-	c.prefix = c.prefix[n:]
-	return n, nil
+	lane.HandOver(c.FD, read, c.Pending(), d.config.HandOver)
 }
 
 var _ lane.Driver = driver{}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package poll
+package lane_test
 
 import (
 	"bufio"
@@ -25,6 +25,8 @@ import (
 
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/lane"
+	"github.com/andogate/ando/modules/lane/poll"
+	"github.com/andogate/ando/modules/lane/ring"
 )
 
 // oneRoute is a table with a single route to one node.
@@ -70,8 +72,21 @@ func (nodes inOrder) Pick(x *gateway.Exchange) *gateway.Node {
 	return nil
 }
 
+// newLoops are the drivers; every test of a loop runs on each.
+var newLoops = map[string]func(lane.Config) (lane.Loop, error){
+	"poll": func(c lane.Config) (lane.Loop, error) { return poll.NewLoop(c) },
+	"ring": func(c lane.Config) (lane.Loop, error) { return ring.NewLoop(c) },
+}
+
+// onEach runs a test on every driver that this system has.
+func onEach(t *testing.T, test func(t *testing.T, driver string)) {
+	for name := range newLoops {
+		t.Run(name, func(t *testing.T) { test(t, name) })
+	}
+}
+
 // start runs a loop behind a real listener in front of the given nodes and returns the address to talk to.
-func start(t testing.TB, chain *gateway.Chain, timeout time.Duration, nodes ...string) string {
+func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Duration, nodes ...string) string {
 	t.Helper()
 	var list inOrder
 	for _, addr := range nodes {
@@ -97,7 +112,10 @@ func start(t testing.TB, chain *gateway.Chain, timeout time.Duration, nodes ...s
 	server := &http.Server{Handler: http.HandlerFunc(echo)}
 	go server.Serve(handed)
 	t.Cleanup(func() { server.Close() })
-	loop, err := NewLoop(Config{Gateway: g, Limits: &lane.DefaultLimits, Timeouts: &timeouts, HandOver: handed.give})
+	loop, err := newLoops[driver](lane.Config{Gateway: g, Limits: &lane.DefaultLimits, Timeouts: &timeouts, HandOver: handed.give})
+	if driver == "ring" && errors.Is(err, ring.ErrUnavailable) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,8 +218,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-func TestProxy(t *testing.T) {
-	addr := start(t, nil, 5*time.Second, httpNode(t, echo))
+func TestProxy(t *testing.T) { onEach(t, testProxy) }
+
+func testProxy(t *testing.T, driver string) {
+	addr := start(t, driver, nil, 5*time.Second, httpNode(t, echo))
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
 	defer client.CloseIdleConnections()
 	for _, size := range []int{0, 1, 100, 10_000, 70_000, 3 << 20} {
@@ -233,8 +253,10 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-func TestPipelining(t *testing.T) {
-	addr := start(t, nil, 5*time.Second, httpNode(t, echo))
+func TestPipelining(t *testing.T) { onEach(t, testPipelining) }
+
+func testPipelining(t *testing.T, driver string) {
+	addr := start(t, driver, nil, 5*time.Second, httpNode(t, echo))
 	var in bytes.Buffer
 	for i := range 50 {
 		if i%2 == 0 {
@@ -292,7 +314,7 @@ type hostile struct {
 
 func cases(t *testing.T, file string) []hostile {
 	t.Helper()
-	text, err := os.ReadFile("../testdata/" + file)
+	text, err := os.ReadFile("testdata/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +335,9 @@ func cases(t *testing.T, file string) []hostile {
 }
 
 // TestHostileRequests sends each case to a loop over a real socket and looks at both sides.
-func TestHostileRequests(t *testing.T) {
+func TestHostileRequests(t *testing.T) { onEach(t, testHostileRequests) }
+
+func testHostileRequests(t *testing.T, driver string) {
 	var mu sync.Mutex
 	var saw []string
 	node := httpNode(t, func(w http.ResponseWriter, r *http.Request) {
@@ -325,7 +349,7 @@ func TestHostileRequests(t *testing.T) {
 		}
 		echo(w, r)
 	})
-	addr := start(t, nil, 5*time.Second, node)
+	addr := start(t, driver, nil, 5*time.Second, node)
 	for _, c := range cases(t, "requests.jsonl") {
 		for _, piece := range []int{len(c.Raw) + 1, 1} {
 			if piece == 1 && len(c.Raw) > 2000 {
@@ -393,7 +417,9 @@ func TestHostileRequests(t *testing.T) {
 }
 
 // TestHostileResponses has a node answer with each case.
-func TestHostileResponses(t *testing.T) {
+func TestHostileResponses(t *testing.T) { onEach(t, testHostileResponses) }
+
+func testHostileResponses(t *testing.T, driver string) {
 	for _, c := range cases(t, "responses.jsonl") {
 		t.Run(c.ID, func(t *testing.T) {
 			t.Parallel()
@@ -414,7 +440,7 @@ func TestHostileResponses(t *testing.T) {
 					}
 				}
 			})
-			addr := start(t, nil, time.Second, node)
+			addr := start(t, driver, nil, time.Second, node)
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
 				t.Fatal(err)

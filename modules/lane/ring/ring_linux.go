@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ring drives lane engines with io_uring: one loop per core, each a goroutine locked to its thread with its own
+// ring and connections. One system call submits and reaps everything that a round of requests needs.
+package ring
+
+import (
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/andogate/ando/modules/lane"
+)
+
+// Loop is one event loop; see lane.Loop.
+type Loop struct {
+	config lane.Config
+	engine *lane.Engine
+	ring   *uring
+	wake   int
+	signal []byte
+
+	slots []*state
+	free  []uint32
+	dirty []*state
+
+	mu     sync.Mutex
+	inbox  []func()
+	asleep atomic.Bool
+	closed bool
+	done   chan struct{}
+}
+
+// state is what the loop keeps for one connection. A slot is used again only when nothing of its operations is left in
+// the ring.
+type state struct {
+	c    *lane.Conn
+	slot uint32
+	// pending counts operations whose last completion has not come.
+	pending int
+	// sending is the buffer in flight, sent how much of it went.
+	sending  []byte
+	sent     int
+	sockaddr unix.RawSockaddrAny
+
+	receiving, stopping, paused, connecting, ended, dirty, released bool
+	// dead: closed by the engine. handing: given to net/http, once the ring has let go of it. read collects what arrives
+	// until then.
+	dead, handing bool
+	read          []byte
+}
+
+// What an operation was, in the upper half of its user data; the slot is in the lower.
+const (
+	didReceive = iota << 32
+	didSend
+	didConnect
+	didCancel
+	didWake
+)
+
+// queueSize is how many operations may wait for submission.
+const queueSize = 4096
+
+// NewLoop starts a loop, or says why this system has no ring for it.
+func NewLoop(config lane.Config) (*Loop, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	l := &Loop{config: config, wake: wake, signal: make([]byte, 8), done: make(chan struct{})}
+	l.engine = lane.NewEngine(config.Gateway, driver{l}, config.Limits, config.Timeouts)
+	started := make(chan error)
+	go l.run(started)
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Accept takes over a client's socket.
+func (l *Loop) Accept(fd int, remote, local netip.AddrPort) {
+	l.post(func() {
+		if l.closed {
+			unix.Close(fd)
+			return
+		}
+		// Small answers must not wait for the acknowledgement of the one before.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		c := &lane.Conn{FD: fd}
+		s := l.take(c)
+		l.engine.Accept(c, remote, local)
+		l.receive(s)
+	})
+}
+
+// Conns returns how many connections the loop has, of clients and to nodes.
+func (l *Loop) Conns() int {
+	result := make(chan int, 1)
+	l.post(func() { result <- l.engine.Conns() })
+	select {
+	case n := <-result:
+		return n
+	case <-l.done:
+		return 0
+	}
+}
+
+// Close ends the loop: connections finish their present exchange within grace, then everything is closed.
+func (l *Loop) Close(grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	l.post(l.engine.Drain)
+	for l.Conns() > 0 && time.Now().Before(deadline) {
+		select {
+		case <-l.done:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	l.post(func() { l.closed = true })
+	<-l.done
+}
+
+// post runs f on the loop, after what it is doing.
+func (l *Loop) post(f func()) {
+	l.mu.Lock()
+	l.inbox = append(l.inbox, f)
+	l.mu.Unlock()
+	if l.asleep.Load() {
+		// It can only fail when the counter is full, and then the loop wakes anyway.
+		_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+func (l *Loop) run(started chan<- error) {
+	// A ring belongs to its thread; when the goroutine ends the thread, which nobody else should get, ends too.
+	runtime.LockOSThread()
+	defer close(l.done)
+	var err error
+	l.ring, err = newUring(queueSize)
+	started <- err
+	if err != nil {
+		unix.Close(l.wake)
+		return
+	}
+	l.listen()
+	reap := l.completed
+	for !l.closed {
+		l.asleep.Store(true)
+		l.mu.Lock()
+		waiting := len(l.inbox) > 0
+		l.mu.Unlock()
+		if waiting {
+			l.ring.submit()
+		} else {
+			l.ring.submitAndWait()
+		}
+		l.asleep.Store(false)
+		l.engine.Tick(time.Now())
+		l.ring.completed(reap)
+		l.ring.publish()
+		l.runInbox()
+		l.flush()
+	}
+	for _, s := range l.slots {
+		if s != nil && s.c != nil {
+			unix.Close(s.c.FD)
+		}
+	}
+	// Closing the ring ends what is in flight before its memory goes.
+	_ = l.ring.close()
+	unix.Close(l.wake)
+}
+
+// listen waits for the next signal of post.
+func (l *Loop) listen() {
+	e := l.ring.next()
+	e.op, e.fd, e.data = opRead, int32(l.wake), didWake
+	e.addr, e.length = uint64(uintptr(unsafe.Pointer(&l.signal[0]))), uint32(len(l.signal))
+}
+
+func (l *Loop) runInbox() {
+	l.mu.Lock()
+	inbox := l.inbox
+	l.inbox = nil
+	l.mu.Unlock()
+	for _, f := range inbox {
+		f()
+	}
+}
+
+// take gives a connection a slot.
+func (l *Loop) take(c *lane.Conn) *state {
+	s := &state{c: c}
+	c.Driver = s
+	if n := len(l.free); n > 0 {
+		s.slot = l.free[n-1]
+		l.free = l.free[:n-1]
+		l.slots[s.slot] = s
+		return s
+	}
+	s.slot = uint32(len(l.slots))
+	l.slots = append(l.slots, s)
+	return s
+}
+
+// receive arms a multishot receive: the kernel delivers what comes until it is cancelled, out of buffers, or at the end.
+func (l *Loop) receive(s *state) {
+	s.receiving = true
+	s.pending++
+	e := l.ring.next()
+	e.op, e.fd, e.data = opRecv, int32(s.c.FD), didReceive|uint64(s.slot)
+	e.flags, e.ioprio = sqeBufferSelect, recvMultishot|recvPollFirst
+}
+
+// stop cancels the receive.
+func (l *Loop) stop(s *state) {
+	if !s.receiving || s.stopping {
+		return
+	}
+	s.stopping = true
+	s.pending++
+	e := l.ring.next()
+	e.op, e.fd, e.data, e.addr = opAsyncCancel, -1, didCancel|uint64(s.slot), didReceive|uint64(s.slot)
+}
+
+func (l *Loop) completed(done *completion) {
+	if done.data&^0xffffffff == didWake {
+		l.listen()
+		return
+	}
+	s := l.slots[uint32(done.data)]
+	switch done.data &^ 0xffffffff {
+	case didReceive:
+		l.received(s, done)
+	case didSend:
+		s.pending--
+		l.sent(s, int(done.res))
+	case didConnect:
+		s.pending--
+		l.connected(s, done.res)
+	case didCancel:
+		s.pending--
+		s.stopping = false
+	}
+	l.settle(s)
+}
+
+// received takes one completion of a receive. Its bytes are the engine's only until it returns.
+func (l *Loop) received(s *state, done *completion) {
+	more := done.flags&cqeMore != 0
+	if !more {
+		s.receiving = false
+		s.pending--
+	}
+	if done.flags&cqeBuffer != 0 {
+		id := uint16(done.flags >> 16)
+		data := l.ring.buffer(id, int(max(done.res, 0)))
+		switch {
+		case s.dead:
+		case s.handing:
+			s.read = append(s.read, data...)
+		default:
+			l.engine.Data(s.c, data)
+		}
+		l.ring.recycle(id)
+		return
+	}
+	if more || s.dead || s.handing {
+		return
+	}
+	switch errno := unix.Errno(-done.res); {
+	case done.res == 0:
+		s.ended = true
+		l.engine.EOF(s.c)
+	case errno == unix.ENOBUFS || errno == unix.ECANCELED || errno == unix.EINTR:
+		// settle arms it again, if it still should be.
+	default:
+		s.ended = true
+		l.engine.Broken(s.c)
+	}
+}
+
+// sent takes the completion of a send.
+func (l *Loop) sent(s *state, n int) {
+	if n < 0 {
+		s.sending = nil
+		if !s.dead && !s.handing {
+			l.engine.Broken(s.c)
+		}
+		return
+	}
+	if s.sent += n; s.sent < len(s.sending) && !s.dead {
+		l.send(s)
+		return
+	}
+	b := s.sending
+	s.sending = nil
+	if !s.dead && !s.handing {
+		l.engine.Sent(s.c, len(b))
+	}
+	l.engine.Keep(b)
+	l.push(s)
+}
+
+// send submits what is left of the buffer in flight.
+func (l *Loop) send(s *state) {
+	s.pending++
+	rest := s.sending[s.sent:]
+	e := l.ring.next()
+	e.op, e.fd, e.data = opSend, int32(s.c.FD), didSend|uint64(s.slot)
+	e.addr, e.length = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(rest)))), uint32(len(rest))
+	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
+}
+
+// push sends what is pending, unless something is in flight already.
+func (l *Loop) push(s *state) {
+	if s.dead || s.handing || s.connecting || s.sending != nil || len(s.c.Pending()) == 0 {
+		return
+	}
+	s.sending, s.sent = s.c.TakePending(), 0
+	l.send(s)
+}
+
+func (l *Loop) flush() {
+	for i := 0; i < len(l.dirty); i++ {
+		l.dirty[i].dirty = false
+		l.push(l.dirty[i])
+	}
+	clear(l.dirty)
+	l.dirty = l.dirty[:0]
+}
+
+func (l *Loop) connected(s *state, res int32) {
+	s.connecting = false
+	if s.dead {
+		return
+	}
+	if res < 0 {
+		l.engine.Connected(s.c, os.NewSyscallError("connect", unix.Errno(-res)))
+		return
+	}
+	l.engine.Connected(s.c, nil)
+}
+
+// settle follows every completion: it lets go of a connection that the engine is done with once the ring is, too, and
+// keeps the others receiving.
+func (l *Loop) settle(s *state) {
+	switch {
+	case s.released:
+	case !s.dead && !s.handing:
+		if !s.receiving && !s.stopping && !s.paused && !s.connecting && !s.ended {
+			l.receive(s)
+		}
+	case s.pending > 0:
+	case s.dead:
+		l.release(s)
+		unix.Close(s.c.FD)
+	default:
+		l.release(s)
+		lane.HandOver(s.c.FD, s.read, s.c.Pending(), l.config.HandOver)
+	}
+}
+
+func (l *Loop) release(s *state) {
+	s.released = true
+	l.slots[s.slot] = nil
+	l.free = append(l.free, s.slot)
+}
+
+// driver is the loop as its engine sees it.
+type driver struct{ *Loop }
+
+// Post implements lane.Driver.
+func (d driver) Post(f func()) { d.post(f) }
+
+// Dial implements lane.Driver.
+func (d driver) Dial(c *lane.Conn, addr netip.AddrPort) error {
+	domain, _ := lane.Sockaddr(addr)
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	c.FD = fd
+	s := d.take(c)
+	s.connecting = true
+	s.pending++
+	e := d.ring.next()
+	e.op, e.fd, e.data = opConnect, int32(fd), didConnect|uint64(s.slot)
+	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&s.sockaddr))), uint64(s.setSockaddr(addr))
+	return nil
+}
+
+// setSockaddr keeps an address where the kernel can read it later, and returns its size.
+func (s *state) setSockaddr(addr netip.AddrPort) int {
+	port := addr.Port()<<8 | addr.Port()>>8
+	if ip := addr.Addr().Unmap(); ip.Is4() {
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s.sockaddr)) = unix.RawSockaddrInet4{
+			Family: unix.AF_INET, Port: port, Addr: ip.As4(),
+		}
+		return unix.SizeofSockaddrInet4
+	}
+	*(*unix.RawSockaddrInet6)(unsafe.Pointer(&s.sockaddr)) = unix.RawSockaddrInet6{
+		Family: unix.AF_INET6, Port: port, Addr: addr.Addr().As16(),
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+// Flush implements lane.Driver.
+func (d driver) Flush(c *lane.Conn) {
+	s, ok := c.Driver.(*state)
+	if !ok || s.dirty || s.connecting || s.sending != nil {
+		return
+	}
+	s.dirty = true
+	d.dirty = append(d.dirty, s)
+}
+
+// Pause implements lane.Driver.
+func (d driver) Pause(c *lane.Conn) {
+	s := c.Driver.(*state)
+	s.paused = true
+	d.stop(s)
+}
+
+// Resume implements lane.Driver.
+func (d driver) Resume(c *lane.Conn) {
+	s := c.Driver.(*state)
+	s.paused = false
+	d.settle(s)
+}
+
+// CloseWrite implements lane.Driver.
+func (d driver) CloseWrite(c *lane.Conn) { _ = unix.Shutdown(c.FD, unix.SHUT_WR) }
+
+// Close implements lane.Driver.
+func (d driver) Close(c *lane.Conn) {
+	s, ok := c.Driver.(*state)
+	if !ok {
+		return
+	}
+	s.dead = true
+	if s.connecting {
+		e := d.ring.next()
+		e.op, e.fd, e.data, e.addr = opAsyncCancel, -1, didCancel|uint64(s.slot), didConnect|uint64(s.slot)
+		s.pending++
+	} else if s.pending > 0 {
+		// It ends what is in flight, sends included, which a cancel of the receive would leave.
+		_ = unix.Shutdown(c.FD, unix.SHUT_RDWR)
+	}
+	d.settle(s)
+}
+
+// HandOver implements lane.Driver.
+func (d driver) HandOver(c *lane.Conn, read []byte) {
+	s := c.Driver.(*state)
+	s.handing = true
+	s.read = append([]byte(nil), read...)
+	d.stop(s)
+	d.settle(s)
+}
+
+var (
+	_ lane.Driver = driver{}
+	_ lane.Loop   = (*Loop)(nil)
+)
