@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package table
+
+import (
+	"fmt"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+// builder turns a copy of one table, or an empty one, into the next. It belongs to one goroutine.
+type builder struct {
+	t *Table
+	// prior is where versions before are found; nil is nowhere.
+	prior  *Table
+	reader pluginReader
+	// conditions finds those that were compiled before by their text; nil remembers nothing.
+	conditions map[string]*conditions
+
+	// changed lists the entries that are new, by kind; dirty what has to be compiled again because what it is made of
+	// has changed.
+	changed [kindCount][]*entry
+	dirty   [kindCount]map[string]bool
+	// globalsChanged and the like say that what is made of all objects of a kind is stale.
+	globalsChanged bool
+
+	// faults are the objects that cannot be served, refusals the same for changed objects alone.
+	faults, refusals []error
+}
+
+func newBuilder(t, prior *Table) *builder {
+	b := &builder{t: t, prior: prior}
+	b.reader.compiler = t.compiler
+	return b
+}
+
+// put stores an object. It is compiled by build.
+func (b *builder) put(o gateway.Object) {
+	kind, ok := kindIndex(o.Kind)
+	if !ok {
+		b.refuse(&entry{Object: o}, fmt.Errorf("unknown kind of object %q", o.Kind))
+		return
+	}
+	if old := b.t.objects[kind].get(o.ID); old != nil {
+		b.retire(kind, old)
+	}
+	e := &entry{Object: o}
+	b.t.objects[kind] = b.t.objects[kind].with(o.ID, e)
+	b.changed[kind] = append(b.changed[kind], e)
+}
+
+func (b *builder) remove(of gateway.Kind, id string) {
+	kind, ok := kindIndex(of)
+	if !ok {
+		return
+	}
+	old := b.t.objects[kind].get(id)
+	if old == nil {
+		return
+	}
+	b.retire(kind, old)
+	b.t.objects[kind] = b.t.objects[kind].without(id)
+	b.markDependents(kind, id)
+}
+
+// retire takes what was compiled of an entry out of every index. Entries that build has not come to have nothing there.
+func (b *builder) retire(kind int, e *entry) {
+	if kind == kindUpstreams {
+		b.t.upstreams = b.t.upstreams.without(e.ID)
+	}
+	switch value := e.compiled.(type) {
+	case *rule:
+		b.retireRule(value)
+	case *consumer:
+		b.retireConsumer(e, value)
+	case *credential:
+		b.dropCredential(value, e.Key())
+	case *pluginSet:
+		b.globalsChanged = b.globalsChanged || kind == kindGlobals
+	}
+}
+
+// build compiles what changed and what depends on it: what is referred to comes first.
+func (b *builder) build() {
+	for kind := range kindCount {
+		for _, e := range b.changed[kind] {
+			if b.t.objects[kind].get(e.ID) != e {
+				continue // a later change of the same batch took its place
+			}
+			if err := b.compile(kind, e, b.before(kind, e.ID)); err != nil {
+				b.refuse(e, err)
+			}
+			b.markDependents(kind, e.ID)
+			delete(b.dirty[kind], e.ID)
+		}
+		for id := range b.dirty[kind] {
+			b.recompile(kind, id)
+		}
+	}
+	if b.globalsChanged {
+		b.buildGlobals()
+	}
+}
+
+// before returns the version of an object in the prior table.
+func (b *builder) before(kind int, id string) *entry {
+	if b.prior == nil {
+		return nil
+	}
+	return b.prior.objects[kind].get(id)
+}
+
+// recompile makes an object anew whose text has not changed.
+func (b *builder) recompile(kind int, id string) {
+	old := b.t.objects[kind].get(id)
+	if old == nil {
+		return
+	}
+	b.retire(kind, old)
+	e := &entry{Object: old.Object}
+	b.t.objects[kind] = b.t.objects[kind].with(id, e)
+	// The object could not be served before, or its references decide: neither is this write's fault.
+	if err := b.compile(kind, e, old); err != nil {
+		b.faults = append(b.faults, fmt.Errorf("%s: %w", e.Key(), err))
+	}
+	b.markDependents(kind, id)
+}
+
+// refuse notes that a changed object cannot be served.
+func (b *builder) refuse(e *entry, err error) {
+	b.refusals = append(b.refusals, refusal(err))
+	b.faults = append(b.faults, fmt.Errorf("%s: %w", e.Key(), err))
+}
+
+// markDependents makes dirty whatever refers to an object.
+func (b *builder) markDependents(kind int, id string) {
+	switch kind {
+	case kindServices:
+		b.mark(kindRoutes, b.t.serviceRoutes.under(idPair(id, "")))
+	case kindConfigs:
+		b.mark(kindRoutes, b.t.configRoutes.under(idPair(id, "")))
+	case kindGroups:
+		b.mark(kindConsumers, b.t.groupConsumers.under(idPair(id, "")))
+	case kindConsumers:
+		b.t.objects[kindCredentials].under(gateway.CredentialID(id, "")).each(func(e *entry) bool {
+			b.markOne(kindCredentials, e.ID)
+			return true
+		})
+	}
+}
+
+func (b *builder) mark(kind int, ids *tree[string]) {
+	ids.each(func(id *string) bool {
+		b.markOne(kind, *id)
+		return true
+	})
+}
+
+func (b *builder) markOne(kind int, id string) {
+	if b.dirty[kind] == nil {
+		b.dirty[kind] = make(map[string]bool)
+	}
+	b.dirty[kind][id] = true
+}
+
+// compile sets e.compiled and enters it in the indexes. old is the version before, or nil. After an error e is served as
+// far as that is safe.
+func (b *builder) compile(kind int, e, old *entry) (err error) {
+	switch kind {
+	case kindMetadata:
+		e.compiled, err = b.t.compiler.compileMetadata(e.Object)
+	case kindUpstreams:
+		err = b.compileUpstream(e, old)
+	case kindConfigs, kindGroups, kindGlobals:
+		err = b.compilePluginSet(kind, e, old)
+	case kindServices:
+		err = b.compileService(e, old)
+	case kindConsumers:
+		err = b.compileConsumer(e, old)
+	case kindCredentials:
+		err = b.compileCredential(e)
+	case kindRoutes:
+		err = b.compileRoute(e, old)
+	}
+	return err
+}
