@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"strings"
 	"sync"
@@ -141,7 +142,7 @@ func wantRefusal(t *testing.T, err error, want string) {
 		}
 		return
 	}
-	if refusal, ok := err.(*gateway.Refusal); !ok || !strings.HasPrefix(refusal.Message, want) {
+	if refusal, ok := errors.AsType[*gateway.Refusal](err); !ok || !strings.HasPrefix(refusal.Message, want) {
 		t.Errorf("got %v (%T), want a refusal that begins with %q", err, err, want)
 	}
 }

@@ -3,6 +3,7 @@
 package schema
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 
@@ -29,7 +30,7 @@ func FuzzCheck(f *testing.F) {
 		before := deepCopy(value)
 		kind := gateway.Kinds[int(index)%len(gateway.Kinds)]
 		checked := Check(kind, value)
-		if _, ok := checked.(*gateway.Refusal); checked != nil && !ok {
+		if _, ok := errors.AsType[*gateway.Refusal](checked); checked != nil && !ok {
 			t.Errorf("%s %s: %T is no refusal", kind, body, checked)
 		}
 		_ = CheckForbidden(value)

@@ -42,15 +42,15 @@ func CheckID(kind gateway.Kind, pathID string, value any, post bool) (string, er
 	id := IDText(value)
 	switch {
 	case post && (pathID != "" || id != ""):
-		return "", refuse("wrong %s id, do not need it", Noun(kind))
+		return "", refuse("wrong %s id, do not need it", noun(kind))
 	case post:
 		return "", nil
 	case pathID == "" && id == "":
-		return "", refuse("missing %s id", Noun(kind))
+		return "", refuse("missing %s id", noun(kind))
 	case pathID == "":
 		return id, nil
 	case id != "" && id != pathID:
-		return "", refuse("wrong %s id", Noun(kind))
+		return "", refuse("wrong %s id", noun(kind))
 	}
 	return pathID, nil
 }
@@ -64,13 +64,24 @@ func checkUsername(pathID string, value any) (string, error) {
 	return username, nil
 }
 
+// noun returns what APISIX calls an object of the kind in its messages: "missing plugin config id".
+func noun(kind gateway.Kind) string {
+	switch kind {
+	case gateway.PluginMetadata:
+		return string(kind)
+	case gateway.Secrets:
+		return "secret"
+	}
+	return strings.ReplaceAll(namesByKind[kind], "_", " ")
+}
+
 // CheckForbidden refuses the times that only the gateway sets. PATCH may set them, so Check does not include it.
 func CheckForbidden(value any) error {
 	object, _ := value.(map[string]any)
 	var found strings.Builder
 	look := func(object map[string]any, prefix string) {
 		for _, name := range []string{"create_time", "update_time"} {
-			if _, ok := object[name]; ok {
+			if v, ok := object[name]; ok && v != false {
 				found.WriteString(" " + prefix + name)
 			}
 		}

@@ -61,9 +61,6 @@ func ByName(name string) (*Schema, bool) {
 	return schema(), true
 }
 
-// Names returns the names that ByName knows, sorted.
-func Names() []string { return append([]string(nil), names...) }
-
 // ForKind returns the schema of a kind. It is nil for the two kinds whose objects are not all alike: plugin metadata
 // (see [ForPlugin]) and secrets (see [ForSecret]).
 func ForKind(kind gateway.Kind) *Schema {
@@ -78,17 +75,6 @@ func ForSecret(manager string) (*Schema, bool) {
 		return nil, false
 	}
 	return schema(), true
-}
-
-// Noun returns what APISIX calls an object of the kind in its messages: "missing plugin config id".
-func Noun(kind gateway.Kind) string {
-	switch kind {
-	case gateway.PluginMetadata:
-		return string(kind)
-	case gateway.Secrets:
-		return "secret"
-	}
-	return strings.ReplaceAll(namesByKind[kind], "_", " ")
 }
 
 // load reads an embedded schema and puts what it refers to in the place of the references: clients get it in one piece.

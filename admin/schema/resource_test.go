@@ -11,7 +11,7 @@ import (
 )
 
 func TestEveryNameHasASchema(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range names {
 		schema, ok := ByName(name)
 		if !ok {
 			t.Errorf("%s: no schema", name)
