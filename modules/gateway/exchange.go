@@ -76,6 +76,8 @@ type Exchange struct {
 	chain *Chain
 	stage stage
 	pc    int
+	// matched: Peek has run.
+	matched bool
 
 	states  [2][]pluginState
 	current *pluginState

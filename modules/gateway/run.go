@@ -62,6 +62,16 @@ func (x *Exchange) Next(mayBlock bool) (step Step) {
 	return StepForward
 }
 
+// Peek matches the request, if that has not been done, and returns its route: for a wire that has to know before the
+// first hook runs whether it can serve it. It must not be called when Table.ReadsBody asks for a body that is not there.
+func (x *Exchange) Peek() *Route {
+	if !x.matched {
+		x.matched = true
+		x.match()
+	}
+	return x.Route
+}
+
 // advance runs one stage. stop says that step is for the wire; otherwise the next stage is due.
 func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 	globals := x.Table.Globals()
@@ -71,7 +81,7 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 		if limit := x.Table.ReadsBody(x); limit > 0 && x.lacksBody(limit) {
 			return x.askBody(limit), true
 		}
-		if x.match(); x.Route == nil {
+		if x.Peek(); x.Route == nil {
 			break
 		}
 		if x.Route.Fault != 0 {

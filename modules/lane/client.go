@@ -71,19 +71,51 @@ func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 		return nil, true
 	}
 	if x.framing.Upgrade {
-		c.x = nil
-		e.release(x)
-		e.handOver(c, b)
+		e.giveUp(x, b)
 		return nil, true
 	}
 	x.bodyDone = x.framing.Body.Kind == Empty
-	x.last = x.framing.Close || e.draining
+	x.last = x.framing.Close || e.draining || c.site.closing.Load()
 	x.Start = e.clock
 	c.deadline = 0
+	g := c.site.gateway.Load()
+	if g == nil {
+		e.giveUp(x, b)
+		return nil, true
+	}
+	g.Begin(&x.Exchange, x)
+	if !laneCan(x) {
+		e.giveUp(x, b)
+		return nil, true
+	}
 	c.state = clientWaits
-	e.gateway.Begin(&x.Exchange, x)
 	e.step(x, x.Next(false))
 	return b[n:], false
+}
+
+// laneCan reports whether a lane can serve the request's route: its nodes must speak plain HTTP/1.1. A route that only
+// the request body decides is not known in time.
+func laneCan(x *exchange) bool {
+	if x.Table.ReadsBody(&x.Exchange) > 0 {
+		return false
+	}
+	route := x.Peek()
+	if route == nil {
+		return true
+	}
+	upstream := route.Upstream
+	if route.UpstreamID != "" {
+		upstream = x.Table.Upstream(route.UpstreamID)
+	}
+	return upstream == nil || upstream.Scheme == "http"
+}
+
+// giveUp hands a connection over before any hook has seen the request that read begins with.
+func (e *Engine) giveUp(x *exchange, read []byte) {
+	c := x.client
+	c.x = nil
+	e.release(x)
+	e.handOver(c, read)
 }
 
 // isPreface reports whether b may be the connection preface of HTTP/2 (RFC 9113 section 3.4).
@@ -206,7 +238,12 @@ func (e *Engine) refuse(c *Conn, refusal *Refusal) {
 	}
 	x.Start = e.clock
 	x.last, x.bodyDone = true, true
-	e.gateway.Begin(&x.Exchange, x)
+	if g := c.site.gateway.Load(); g != nil {
+		g.Begin(&x.Exchange, x)
+	} else {
+		e.close(c)
+		return
+	}
 	x.Reject(refusal.Status)
 	e.reply(x)
 }

@@ -32,6 +32,7 @@ type Conn struct {
 	index int
 
 	// Of a client's connection.
+	site          *Site
 	remote, local netip.AddrPort
 	tls           *tls.ConnectionState
 	x             *exchange
@@ -87,6 +88,9 @@ func (c *Conn) TakePending() []byte {
 	c.out, c.flight = nil, len(b)
 	return b
 }
+
+// Site returns where a client's connection belongs.
+func (c *Conn) Site() *Site { return c.site }
 
 // exchange is a gateway.Exchange with what a lane keeps beside it. Its buffers are used again.
 type exchange struct {

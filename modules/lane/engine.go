@@ -41,7 +41,6 @@ var DefaultTimeouts = Timeouts{Idle: 60, Head: 60, Body: 60, Write: 60, Linger: 
 // Engine is the protocol machine of one loop: bytes in, sends out, no I/O and no waiting. It belongs to the loop's
 // goroutine.
 type Engine struct {
-	gateway  *gateway.Gateway
 	driver   Driver
 	limits   *Limits
 	timeouts *Timeouts
@@ -74,10 +73,10 @@ const (
 )
 
 // NewEngine returns the engine of one loop.
-func NewEngine(g *gateway.Gateway, driver Driver, limits *Limits, timeouts *Timeouts) *Engine {
+func NewEngine(driver Driver, config Config) *Engine {
 	now := time.Now()
 	return &Engine{
-		gateway: g, driver: driver, limits: limits, timeouts: timeouts,
+		driver: driver, limits: config.Limits, timeouts: config.Timeouts,
 		now: 1, clock: now, began: now, pools: make(map[poolKey]*pool),
 		responseLimits: Limits{HeadBytes: maxResponseHead},
 	}
@@ -96,8 +95,11 @@ func (e *Engine) Tick(clock time.Time) {
 		if i >= len(e.conns) {
 			continue
 		}
-		if c := e.conns[i]; c.deadline != 0 && c.deadline < now {
+		switch c := e.conns[i]; {
+		case c.deadline != 0 && c.deadline < now:
 			e.expire(c)
+		case c.state == clientIdle && c.site.closing.Load() && len(c.in) == 0 && c.unsent() == 0:
+			e.close(c)
 		}
 	}
 }
@@ -106,8 +108,8 @@ func (e *Engine) Tick(clock time.Time) {
 func (e *Engine) Conns() int { return len(e.conns) }
 
 // Accept takes over a client's connection.
-func (e *Engine) Accept(c *Conn, remote, local netip.AddrPort) {
-	c.state, c.remote, c.local = clientIdle, remote, local
+func (e *Engine) Accept(c *Conn, remote, local netip.AddrPort, site *Site) {
+	c.state, c.remote, c.local, c.site = clientIdle, remote, local, site
 	e.add(c)
 	c.deadline = e.now + e.timeouts.Head
 }

@@ -112,13 +112,15 @@ func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Durat
 	server := &http.Server{Handler: http.HandlerFunc(echo)}
 	go server.Serve(handed)
 	t.Cleanup(func() { server.Close() })
-	loop, err := newLoops[driver](lane.Config{Gateway: g, Limits: &lane.DefaultLimits, Timeouts: &timeouts, HandOver: handed.give})
+	loop, err := newLoops[driver](lane.Config{Limits: &lane.DefaultLimits, Timeouts: &timeouts})
 	if driver == "ring" && errors.Is(err, ring.ErrUnavailable) {
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	site := &lane.Site{HandOver: handed.give}
+	site.Serve(g)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +137,7 @@ func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Durat
 			remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 			local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
 			conn.Close()
-			loop.Accept(fd, remote, local)
+			loop.Accept(fd, remote, local, site)
 		}
 	}()
 	t.Cleanup(func() {
@@ -338,27 +340,24 @@ func cases(t *testing.T, file string) []hostile {
 func TestHostileRequests(t *testing.T) { onEach(t, testHostileRequests) }
 
 func testHostileRequests(t *testing.T, driver string) {
-	var mu sync.Mutex
-	var saw []string
-	node := httpNode(t, func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		saw = append(saw, r.RequestURI)
-		mu.Unlock()
-		if len(r.TransferEncoding) > 0 && r.ContentLength >= 0 {
-			t.Errorf("node saw two framings")
-		}
-		echo(w, r)
-	})
-	addr := start(t, driver, nil, 5*time.Second, node)
 	for _, c := range cases(t, "requests.jsonl") {
 		for _, piece := range []int{len(c.Raw) + 1, 1} {
 			if piece == 1 && len(c.Raw) > 2000 {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", c.ID, min(piece, 2)), func(t *testing.T) {
-				mu.Lock()
-				saw = nil
-				mu.Unlock()
+				var mu sync.Mutex
+				var saw []string
+				node := httpNode(t, func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
+					saw = append(saw, r.RequestURI)
+					mu.Unlock()
+					if len(r.TransferEncoding) > 0 && r.ContentLength >= 0 {
+						t.Errorf("node saw two framings")
+					}
+					echo(w, r)
+				})
+				addr := start(t, driver, nil, 5*time.Second, node)
 				conn, err := net.Dial("tcp", addr)
 				if err != nil {
 					t.Fatal(err)

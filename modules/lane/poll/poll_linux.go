@@ -20,7 +20,6 @@ import (
 
 // Loop is one event loop. Accept, Post and Close may be called from any goroutine; everything else is the loop's.
 type Loop struct {
-	config lane.Config
 	engine *lane.Engine
 	epoll  int
 	wake   int
@@ -69,14 +68,14 @@ func NewLoop(config lane.Config) (*Loop, error) {
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
 		return nil, errors.Join(os.NewSyscallError("epoll_ctl", err), unix.Close(wake), unix.Close(epoll))
 	}
-	l := &Loop{config: config, epoll: epoll, wake: wake, buffer: make([]byte, readSize), done: make(chan struct{})}
-	l.engine = lane.NewEngine(config.Gateway, driver{l}, config.Limits, config.Timeouts)
+	l := &Loop{epoll: epoll, wake: wake, buffer: make([]byte, readSize), done: make(chan struct{})}
+	l.engine = lane.NewEngine(driver{l}, config)
 	go l.run()
 	return l, nil
 }
 
 // Accept takes over a client's socket, which is non-blocking and the loop's from here on.
-func (l *Loop) Accept(fd int, remote, local netip.AddrPort) {
+func (l *Loop) Accept(fd int, remote, local netip.AddrPort, site *lane.Site) {
 	l.Post(func() {
 		if l.closed {
 			unix.Close(fd)
@@ -89,7 +88,7 @@ func (l *Loop) Accept(fd int, remote, local netip.AddrPort) {
 			unix.Close(fd)
 			return
 		}
-		l.engine.Accept(c, remote, local)
+		l.engine.Accept(c, remote, local, site)
 	})
 }
 
@@ -364,7 +363,7 @@ func (d driver) Close(c *lane.Conn) {
 func (d driver) HandOver(c *lane.Conn, read []byte) {
 	d.conns[c.FD] = nil
 	_ = unix.EpollCtl(d.epoll, unix.EPOLL_CTL_DEL, c.FD, nil)
-	lane.HandOver(c.FD, read, c.Pending(), d.config.HandOver)
+	lane.HandOver(c.FD, read, c.Pending(), c.Site().HandOver)
 }
 
 var _ lane.Driver = driver{}

@@ -20,7 +20,6 @@ import (
 
 // Loop is one event loop; see lane.Loop.
 type Loop struct {
-	config lane.Config
 	engine *lane.Engine
 	ring   *uring
 	wake   int
@@ -74,8 +73,8 @@ func NewLoop(config lane.Config) (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &Loop{config: config, wake: wake, signal: make([]byte, 8), done: make(chan struct{})}
-	l.engine = lane.NewEngine(config.Gateway, driver{l}, config.Limits, config.Timeouts)
+	l := &Loop{wake: wake, signal: make([]byte, 8), done: make(chan struct{})}
+	l.engine = lane.NewEngine(driver{l}, config)
 	started := make(chan error)
 	go l.run(started)
 	if err := <-started; err != nil {
@@ -85,7 +84,7 @@ func NewLoop(config lane.Config) (*Loop, error) {
 }
 
 // Accept takes over a client's socket.
-func (l *Loop) Accept(fd int, remote, local netip.AddrPort) {
+func (l *Loop) Accept(fd int, remote, local netip.AddrPort, site *lane.Site) {
 	l.post(func() {
 		if l.closed {
 			unix.Close(fd)
@@ -95,7 +94,7 @@ func (l *Loop) Accept(fd int, remote, local netip.AddrPort) {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		c := &lane.Conn{FD: fd}
 		s := l.take(c)
-		l.engine.Accept(c, remote, local)
+		l.engine.Accept(c, remote, local, site)
 		l.receive(s)
 	})
 }
@@ -364,7 +363,7 @@ func (l *Loop) settle(s *state) {
 		unix.Close(s.c.FD)
 	default:
 		l.release(s)
-		lane.HandOver(s.c.FD, s.read, s.c.Pending(), l.config.HandOver)
+		lane.HandOver(s.c.FD, s.read, s.c.Pending(), s.c.Site().HandOver)
 	}
 }
 
