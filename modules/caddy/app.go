@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package andocaddy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/andogate/ando/admin"
+	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/nethttp"
+	"github.com/andogate/ando/modules/table"
+)
+
+// App is the API gateway itself: its store of routes, services, upstreams and consumers, what is declared on top of
+// them, and the APISIX Admin API that changes them while the server runs.
+//
+// The gateway outlives configs: a reload neither closes the store nor forgets a node's health, and the Admin API's
+// listener is not touched. It ends when no config uses its store any more.
+//
+// Sites hand requests to it with the `ando` handler. A config that has such a handler and no `ando` app gets one with
+// the defaults.
+type App struct {
+	// The Admin API. Default: on localhost:9180, without a key.
+	Admin *AdminConfig `json:"admin,omitempty"`
+
+	// Where objects made with the Admin API are kept. Default: the bolt store in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ando.stores inline_key=module"`
+
+	// How routes are looked up, by the names that APISIX gives its routers: radixtree_host_uri, radixtree_uri or
+	// radixtree_uri_with_parameter. Default: radixtree_host_uri.
+	Router string `json:"router,omitempty"`
+
+	// Objects that this config declares. They are served and listed like those of the store, hide those of the same
+	// kind and id, and cannot be changed with the Admin API.
+	Objects []Declared `json:"objects,omitempty"`
+
+	// The addresses and prefixes (CIDR) of proxies whose X-Forwarded-Proto, -Host and -Port are believed.
+	TrustedAddresses []string `json:"trusted_addresses,omitempty"`
+
+	// The plugins that may be used. Default: every plugin in this build.
+	Plugins []string `json:"plugins,omitempty"`
+
+	// Send X-APISIX-Upstream-Status with every response of a node; otherwise only with a 5xx.
+	ShowUpstreamStatus bool `json:"show_upstream_status,omitempty"`
+
+	log      *zap.Logger
+	store    Store
+	plugins  gateway.Plugins
+	compiler *table.Compiler
+	settings *gateway.Settings
+
+	// declared are the objects of this app and of every handler of its config, by key. Handlers add theirs while they
+	// are provisioned, on one goroutine; after that it is not changed.
+	declared map[string]gateway.Object
+
+	// servers have been told to keep what the gateway remembers of a connection.
+	servers map[*caddyhttp.Server]bool
+
+	// settled is closed when Start has ended, or when it is certain that it will not be called.
+	settled chan struct{}
+	settle  func()
+	// The rest is set by Start, before settled is closed, and not changed by Stop: requests that came in before a reload
+	// are still served by their own config's handlers.
+	running *running
+	admin   http.Handler
+
+	// release undoes Start, once.
+	release func()
+}
+
+const defaultRouter = "radixtree_host_uri"
+
+var routers = []string{"radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter"}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "ando", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision checks the config and opens nothing: it also runs for `caddy validate`, beside a gateway that is serving.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
+	a.declared = map[string]gateway.Object{}
+	a.servers = map[*caddyhttp.Server]bool{}
+	a.settled = make(chan struct{})
+	a.settle = sync.OnceFunc(func() { close(a.settled) })
+
+	if a.Admin == nil {
+		a.Admin = new(AdminConfig)
+	}
+	if err := a.Admin.provision(); err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	if err := a.provisionStore(ctx); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if a.Router == "" {
+		a.Router = defaultRouter
+	}
+	if !slices.Contains(routers, a.Router) {
+		return fmt.Errorf("router: %q is not one of %s", a.Router, strings.Join(routers, ", "))
+	}
+	if err := a.provisionPlugins(); err != nil {
+		return fmt.Errorf("plugins: %w", err)
+	}
+	settings, err := a.newSettings()
+	if err != nil {
+		return err
+	}
+	a.settings = settings
+	a.compiler = &table.Compiler{Router: a.Router, Plugins: a.plugins, Log: newestLog}
+	return a.declare(a.Objects)
+}
+
+func (a *App) provisionStore(ctx caddy.Context) error {
+	if len(a.StoreRaw) == 0 {
+		a.StoreRaw = json.RawMessage(`{"module":"bolt"}`)
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return err
+	}
+	a.store = module.(Store)
+	return nil
+}
+
+func (a *App) provisionPlugins() error {
+	a.plugins = gateway.RegisteredPlugins()
+	if len(a.Plugins) == 0 {
+		return nil
+	}
+	for _, name := range a.Plugins {
+		if a.plugins[name] == nil {
+			return fmt.Errorf("%q is not in this build", name)
+		}
+	}
+	for name := range a.plugins {
+		if !slices.Contains(a.Plugins, name) {
+			delete(a.plugins, name)
+		}
+	}
+	return nil
+}
+
+func (a *App) newSettings() (*gateway.Settings, error) {
+	settings := gateway.DefaultSettings()
+	settings.ShowUpstreamStatus = a.ShowUpstreamStatus
+	settings.Log = a.log
+	for _, text := range a.TrustedAddresses {
+		prefix, err := parsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("trusted_addresses: %q is neither an address nor a prefix", text)
+		}
+		settings.TrustedAddresses = append(settings.TrustedAddresses, prefix)
+	}
+	return settings, nil
+}
+
+func parsePrefix(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		prefix, err := netip.ParsePrefix(text)
+		return prefix.Masked(), err
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return addr.Prefix(addr.BitLen())
+}
+
+// declare adds objects to those of the config, in the order that decides between routes which rank alike. Modules call it
+// from their Provision. A config that is reached on two ways, as that of a site with two addresses is, declares its
+// objects twice; that is one object.
+func (a *App) declare(objects []Declared) error {
+	for i, d := range objects {
+		if err := d.Check(a.plugins); err != nil {
+			return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)
+		}
+		o, err := d.object()
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", d.Kind, d.ID, err)
+		}
+		if prior, ok := a.declared[o.Key()]; ok && string(prior.Value) != string(o.Value) {
+			return fmt.Errorf("%s %s: declared twice, and differently", d.Kind, d.ID)
+		}
+		o.Created, o.Modified = uint64(i+1), uint64(i+1)
+		a.declared[o.Key()] = o
+	}
+	return nil
+}
+
+// rememberConnections makes the connections of the server that is being provisioned keep their exchange. A server must
+// be told once.
+func (a *App) rememberConnections(ctx caddy.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || a.servers[server] {
+		return
+	}
+	a.servers[server] = true
+	server.RegisterConnContext(nethttp.ConnContext)
+}
+
+// Start opens the store, or joins the gateway that has it open, and makes this config the one that is served.
+func (a *App) Start() (err error) {
+	defer a.settle()
+	gen := &gateway.Generation{Compiler: a.compiler, Settings: a.settings, Objects: a.generationObjects()}
+	running, detach, faults, err := join(a.store, gen)
+	if err != nil {
+		return err
+	}
+	for _, fault := range faults {
+		a.log.Error("object cannot be served as it is", zap.Error(fault))
+	}
+	handler, err := admin.New(a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins))
+	if err != nil {
+		detach()
+		return errors.Join(fmt.Errorf("admin: %w", err), running.leave())
+	}
+	lease, err := a.Admin.listen(handler, a.log)
+	if err != nil {
+		detach()
+		return errors.Join(fmt.Errorf("admin: %w", err), running.leave())
+	}
+	a.running, a.admin = running, handler
+	started.push(a)
+	a.release = sync.OnceFunc(func() {
+		started.remove(a)
+		detach()
+		// What the Admin API is doing for somebody needs the gateway until it is done. A reload does not wait for that;
+		// a process that exits does.
+		finish := func() {
+			lease.release()
+			if err := running.leave(); err != nil {
+				caddy.Log().Named("ando").Error("closing the store failed", zap.Error(err))
+			}
+		}
+		if caddy.Exiting() {
+			finish()
+			return
+		}
+		go finish()
+	})
+	return nil
+}
+
+func (a *App) generationObjects() []gateway.Object {
+	objects := make([]gateway.Object, 0, len(a.declared))
+	for _, o := range a.declared {
+		objects = append(objects, o)
+	}
+	slices.SortFunc(objects, func(x, y gateway.Object) int { return strings.Compare(x.Key(), y.Key()) })
+	return objects
+}
+
+// Stop ends what Start began. It is called on a reload, when the next config has been started, and when a config is
+// given up because another of its apps did not start.
+func (a *App) Stop() error {
+	if a.release != nil {
+		a.release()
+	}
+	return nil
+}
+
+// Cleanup lets go of whoever waits for a Start that will not come.
+func (a *App) Cleanup() error {
+	if a.settle != nil {
+		a.settle()
+	}
+	return a.Stop()
+}
+
+// errNotStarted is what a request gets of a config that could not be started.
+var errNotStarted = errors.New("the gateway did not start")
+
+// serving returns the gateway of this config. Apps start in any order, so a request may be here before it has started;
+// it waits.
+func (a *App) serving(ctx context.Context) (*running, error) {
+	select {
+	case <-a.settled:
+	default:
+		select {
+		case <-a.settled:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if a.running == nil {
+		return nil, errNotStarted
+	}
+	return a.running, nil
+}
+
+// AdminAddress is where the Admin API listens, or "" when it has no listener of its own.
+func (a *App) AdminAddress() string { return a.Admin.Listen }
+
+// StoreLocation says where objects are kept.
+func (a *App) StoreLocation() string { return fmt.Sprint(a.store) }
+
+// startedApps are the apps that have been started and not stopped; the newest is the last.
+type startedApps struct {
+	mu   sync.RWMutex
+	apps []*App
+}
+
+var started startedApps
+
+func (s *startedApps) push(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps = append(s.apps, a)
+}
+
+func (s *startedApps) remove(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps = slices.DeleteFunc(s.apps, func(other *App) bool { return other == a })
+}
+
+// newest returns nil when no gateway is running.
+func (s *startedApps) newest() *App {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.apps) == 0 {
+		return nil
+	}
+	return s.apps[len(s.apps)-1]
+}
+
+// newestLog is the logger of the newest config: those before it have been closed.
+func newestLog() *zap.Logger {
+	if a := started.newest(); a != nil {
+		return a.log
+	}
+	return caddy.Log().Named("ando")
+}
+
+// appOf returns the ando app of the config that is being provisioned.
+func appOf(ctx caddy.Context) (*App, error) {
+	app, err := ctx.App("ando")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*App), nil
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)
