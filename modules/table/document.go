@@ -59,6 +59,13 @@ func read(name string, raw json.RawMessage, into any) error {
 	if !present(raw) {
 		return nil
 	}
+	switch into.(type) {
+	case *map[string]string, *map[string]json.RawMessage:
+		// To APISIX an empty array is an empty object.
+		if string(raw) == "[]" {
+			return nil
+		}
+	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		return fmt.Errorf("invalid configuration: property %q validation failed: %w", name, err)
 	}

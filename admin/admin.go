@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+// Checker checks of one object what can be compiled without the others: plugin configs, expressions, scripts. Its error
+// is a [gateway.Refusal] with the text to show.
+type Checker interface {
+	Check(o gateway.Object) error
+}
+
+// Config says what an Admin API serves. Gateway, Checker and Plugins are required.
+type Config struct {
+	Gateway *gateway.Gateway
+	Checker Checker
+	Plugins gateway.Plugins
+
+	// Keys are those that open the API. Without any, everybody is let in who can reach it and is not a browser sent by
+	// another site: see Hosts and Origins.
+	Keys []Key
+	// KeyOptional lets requests in without a key although there are Keys: APISIX's `admin_key_required: false`.
+	KeyOptional bool
+	// Hosts are the names, without port, that the API is addressed by when no key is asked for, besides localhost and
+	// loopback addresses. "*" is any.
+	Hosts []string
+	// Origins are the origins, such as "https://ui.example.com", from which a browser may use the API when no key is
+	// asked for, besides the API's own.
+	Origins []string
+	// NoCORS leaves out the fields that let pages of any origin use the API with a key: APISIX's
+	// `enable_admin_cors: false`. They are never sent when no key is asked for.
+	NoCORS bool
+
+	// Stream says that stream routes are served: APISIX's `proxy_mode` with stream in it.
+	Stream bool
+	// Server is the Server field of the answers, from which clients read APISIX's version; empty is
+	// [gateway.CompatibleVersion].
+	Server string
+	// Log returns the logger of the newest Caddy config; nil logs nothing.
+	Log func() *zap.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Handler is the Admin API. It is safe for concurrent use.
+type Handler struct {
+	gateway *gateway.Gateway
+	checker Checker
+	plugins gateway.Plugins
+	keys    []hashedKey
+	// open says that no key is asked for.
+	open    bool
+	cors    bool
+	hosts   map[string]bool
+	origins map[string]bool
+	stream  bool
+	server  string
+	log     func() *zap.Logger
+	now     func() time.Time
+}
+
+// New returns the Admin API over cfg.Gateway.
+func New(cfg Config) (*Handler, error) {
+	if cfg.Gateway == nil || cfg.Checker == nil || cfg.Plugins == nil {
+		return nil, errors.New("admin: Gateway, Checker and Plugins are required")
+	}
+	keys, err := hashKeys(cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		gateway: cfg.Gateway, checker: cfg.Checker, plugins: cfg.Plugins,
+		keys: keys, open: len(keys) == 0 || cfg.KeyOptional,
+		hosts: lowerSet(cfg.Hosts), origins: lowerSet(cfg.Origins),
+		stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
+	}
+	h.cors = !h.open && !cfg.NoCORS
+	if h.server == "" {
+		h.server = "APISIX/" + gateway.CompatibleVersion
+	}
+	if h.log == nil {
+		h.log = func() *zap.Logger { return zap.NewNop() }
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h, nil
+}
+
+func lowerSet(texts []string) map[string]bool {
+	set := make(map[string]bool, len(texts))
+	for _, text := range texts {
+		set[strings.ToLower(text)] = true
+	}
+	return set
+}
