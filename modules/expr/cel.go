@@ -62,11 +62,11 @@ func CEL(source string) (gateway.Predicate, error) {
 
 // celEnv is shared by every expression: it is immutable, and to build it takes milliseconds.
 var celEnv = sync.OnceValues(func() (*cel.Env, error) {
-	strings := cel.MapType(cel.StringType, cel.StringType)
+	texts := cel.MapType(cel.StringType, cel.StringType)
 	options := []cel.EnvOption{
 		cel.Variable(exchangeName, exchangeType),
-		cel.Variable("request.query", strings),
-		cel.Variable("request.headers", strings),
+		cel.Variable("request.query", texts),
+		cel.Variable("request.headers", texts),
 		cel.Macros(cel.GlobalMacro("vars", 1, expandVars)),
 		cel.Function(varFunction, cel.Overload("ando_var", []*cel.Type{exchangeType, cel.StringType}, cel.StringType,
 			cel.BinaryBinding(readVar))),

@@ -77,7 +77,8 @@ func cutName(text string) (name, rest string) {
 func nameLength(text, also string) int {
 	for i := range len(text) {
 		c := text[i]
-		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte(also, c) >= 0) {
+		isLetter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !isLetter && !isDigit(c) && strings.IndexByte(also, c) < 0 {
 			return i
 		}
 	}
