@@ -13,7 +13,7 @@ import (
 // credentialIndex finds the credentials of one plugin by key. It is immutable.
 type credentialIndex struct {
 	plugin string
-	keys   *hashMap[credentialSlot]
+	keys   hashMap[credentialSlot]
 }
 
 // credentialSlot lists who has a key, by the keys of the objects. The first is found by it; there are others when a

@@ -9,19 +9,21 @@ import (
 )
 
 // hashMap is an immutable map from text to *T: a hash trie with 64 ways. A change copies one node per level and shares
-// all others. The nil map is empty.
+// all others. The zero value is empty. Nodes stand in their parent's array, so that each level costs one cache miss.
 type hashMap[T any] struct {
 	// used has a bit for each slot that is there. Nodes below the last level keep all their slots in a row instead.
 	used  uint64
 	slots []hashSlot[T]
 }
 
-// hashSlot is a pair, or a node of the next level when next is not nil.
+// hashSlot is a pair, or a node of the next level when next has slots.
 type hashSlot[T any] struct {
 	key   string
 	value *T
-	next  *hashMap[T]
+	next  hashMap[T]
 }
+
+func (s *hashSlot[T]) isNode() bool { return len(s.next.slots) > 0 }
 
 const (
 	hashStep = 6
@@ -34,29 +36,35 @@ func hashOf(key string) uint64 { return maphash.String(hashSeed, key) }
 
 // get returns what is under key, or nil.
 func (m *hashMap[T]) get(key string) *T {
-	if m == nil {
-		return nil
+	_, value := m.find(key)
+	return value
+}
+
+// find is get that also returns the key as the map holds it.
+func (m *hashMap[T]) find(key string) (held string, value *T) {
+	if len(m.slots) == 0 {
+		return "", nil
 	}
 	hash := hashOf(key)
 	for range hashBits / hashStep {
 		bit := uint64(1) << (hash & (1<<hashStep - 1))
 		if m.used&bit == 0 {
-			return nil
+			return "", nil
 		}
 		slot := &m.slots[bits.OnesCount64(m.used&(bit-1))]
-		if slot.next == nil {
+		if !slot.isNode() {
 			if slot.key != key {
-				return nil
+				return "", nil
 			}
-			return slot.value
+			return slot.key, slot.value
 		}
-		m = slot.next
+		m = &slot.next
 		hash >>= hashStep
 	}
 	if i := m.index(key); i >= 0 {
-		return m.slots[i].value
+		return m.slots[i].key, m.slots[i].value
 	}
-	return nil
+	return "", nil
 }
 
 // index finds key in a node below the last level.
@@ -65,86 +73,66 @@ func (m *hashMap[T]) index(key string) int {
 }
 
 // with returns the map with value under key.
-func (m *hashMap[T]) with(key string, value *T) *hashMap[T] {
-	return m.withHash(hashSlot[T]{key: key, value: value}, hashOf(key), hashBits)
+func (m hashMap[T]) with(key string, value *T) hashMap[T] {
+	return m.put(hashSlot[T]{key: key, value: value}, hashOf(key), hashBits)
 }
 
-func (m *hashMap[T]) withHash(slot hashSlot[T], hash uint64, left int) *hashMap[T] {
-	if m == nil {
-		m = &hashMap[T]{}
-	}
+// put inserts a pair; hash is what is left of its key's after the levels above, left how many bits of it count.
+func (m hashMap[T]) put(pair hashSlot[T], hash uint64, left int) hashMap[T] {
 	if left == 0 {
-		if i := m.index(slot.key); i >= 0 {
-			return m.replaced(i, slot)
+		if i := m.index(pair.key); i >= 0 {
+			return m.replaced(i, pair)
 		}
-		return &hashMap[T]{slots: append(slices.Clip(m.slots), slot)}
+		return hashMap[T]{slots: append(slices.Clip(m.slots), pair)}
 	}
 	bit := uint64(1) << (hash & (1<<hashStep - 1))
 	i := bits.OnesCount64(m.used & (bit - 1))
 	if m.used&bit == 0 {
-		return &hashMap[T]{used: m.used | bit, slots: slices.Insert(slices.Clip(m.slots), i, slot)}
+		slots := make([]hashSlot[T], len(m.slots)+1)
+		copy(slots, m.slots[:i])
+		slots[i] = pair
+		copy(slots[i+1:], m.slots[i:])
+		return hashMap[T]{used: m.used | bit, slots: slots}
 	}
 	old := m.slots[i]
-	if old.next == nil && old.key == slot.key {
-		return m.replaced(i, slot)
+	if !old.isNode() {
+		if old.key == pair.key {
+			return m.replaced(i, pair)
+		}
+		old = hashSlot[T]{next: hashMap[T]{}.put(old, hashOf(old.key)>>(hashBits-left+hashStep), left-hashStep)}
 	}
-	next := old.next
-	if next == nil {
-		next = next.withHash(old, hashOf(old.key)>>(hashBits-left+hashStep), left-hashStep)
-	}
-	return m.replaced(i, hashSlot[T]{next: next.withHash(slot, hash>>hashStep, left-hashStep)})
+	return m.replaced(i, hashSlot[T]{next: old.next.put(pair, hash>>hashStep, left-hashStep)})
 }
 
-func (m *hashMap[T]) replaced(i int, slot hashSlot[T]) *hashMap[T] {
-	changed := &hashMap[T]{used: m.used, slots: slices.Clone(m.slots)}
+func (m hashMap[T]) replaced(i int, slot hashSlot[T]) hashMap[T] {
+	changed := hashMap[T]{used: m.used, slots: slices.Clone(m.slots)}
 	changed.slots[i] = slot
 	return changed
 }
 
-// without returns the map without key, and the same map when it was not there.
-func (m *hashMap[T]) without(key string) *hashMap[T] {
-	return m.withoutHash(key, hashOf(key), hashBits)
+// without returns the map without key.
+func (m hashMap[T]) without(key string) hashMap[T] {
+	if m.get(key) == nil {
+		return m
+	}
+	return m.drop(key, hashOf(key), hashBits)
 }
 
-func (m *hashMap[T]) withoutHash(key string, hash uint64, left int) *hashMap[T] {
-	if m == nil {
-		return nil
-	}
-	var i int
-	var bit uint64
+// drop removes a key that is there.
+func (m hashMap[T]) drop(key string, hash uint64, left int) hashMap[T] {
+	bit, i := uint64(0), 0
 	if left == 0 {
-		if i = m.index(key); i < 0 {
-			return m
-		}
+		i = m.index(key)
 	} else {
 		bit = uint64(1) << (hash & (1<<hashStep - 1))
-		if m.used&bit == 0 {
-			return m
-		}
 		i = bits.OnesCount64(m.used & (bit - 1))
 	}
-	slot := m.slots[i]
-	if slot.next == nil {
-		if slot.key != key {
-			return m
-		}
-		return m.removed(i, bit)
+	if !m.slots[i].isNode() {
+		return hashMap[T]{used: m.used &^ bit, slots: slices.Concat(m.slots[:i], m.slots[i+1:])}
 	}
-	next := slot.next.withoutHash(key, hash>>hashStep, left-hashStep)
-	switch {
-	case next == slot.next:
-		return m
-	case next == nil:
-		return m.removed(i, bit)
-	case len(next.slots) == 1 && next.slots[0].next == nil:
+	next := m.slots[i].next.drop(key, hash>>hashStep, left-hashStep)
+	if len(next.slots) == 1 && !next.slots[0].isNode() {
 		return m.replaced(i, next.slots[0])
 	}
 	return m.replaced(i, hashSlot[T]{next: next})
-}
-
-func (m *hashMap[T]) removed(i int, bit uint64) *hashMap[T] {
-	if len(m.slots) == 1 {
-		return nil
-	}
-	return &hashMap[T]{used: m.used &^ bit, slots: slices.Concat(m.slots[:i], m.slots[i+1:])}
 }

@@ -4,7 +4,6 @@ package table
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/andogate/ando/modules/gateway"
 )
@@ -23,14 +22,15 @@ type router struct {
 	// parameters lets ':' open a parameter.
 	parameters bool
 
-	hosts *hashMap[level]
+	// hosts are the exact patterns.
+	hosts hashMap[tree[leaf]]
 	// wildcards has the part of the patterns behind the star, reversed, as key.
 	wildcards *tree[level]
 	// paths has the rules without a host.
 	paths *tree[leaf]
 }
 
-// level is what one host pattern leads to.
+// level is what one wildcard leads to.
 type level struct {
 	pattern string
 	paths   *tree[leaf]
@@ -38,6 +38,12 @@ type level struct {
 
 // leaf is what one literal key leads to: paths that equal it, and patterns that begin with it.
 type leaf struct{ exact, prefix []candidate }
+
+// leafOfOne is a leaf with room for its only candidate beside it, as nearly every leaf is.
+type leafOfOne struct {
+	leaf
+	room [1]candidate
+}
 
 func newRouter(name string) router {
 	return router{byLevel: name == HostURI || name == "", parameters: name == URIWithParameter}
@@ -85,41 +91,41 @@ func (r *router) change(rule *rule, edit func(*tree[leaf]) *tree[leaf]) {
 		}
 		if host[0] == '*' {
 			key := reversed(host[1:])
-			if next := edit(pathsOf(r.wildcards.get(key))); next != nil {
+			var paths *tree[leaf]
+			if l := r.wildcards.get(key); l != nil {
+				paths = l.paths
+			}
+			if next := edit(paths); next != nil {
 				r.wildcards = r.wildcards.with(key, &level{host, next})
 			} else {
 				r.wildcards = r.wildcards.without(key)
 			}
 			continue
 		}
-		if next := edit(pathsOf(r.hosts.get(host))); next != nil {
-			r.hosts = r.hosts.with(host, &level{host, next})
+		if next := edit(r.hosts.get(host)); next != nil {
+			r.hosts = r.hosts.with(host, next)
 		} else {
 			r.hosts = r.hosts.without(host)
 		}
 	}
 }
 
-func pathsOf(l *level) *tree[leaf] {
-	if l == nil {
-		return nil
-	}
-	return l.paths
-}
-
 func (r *router) insert(paths *tree[leaf], p pattern, rule *rule, index int) *tree[leaf] {
 	c := candidate{rule: rule, text: p.text, shape: p.shape, index: uint16(index), methods: rule.methods}
 	c.filters = rule.conditions != nil || p.shape != nil || !r.byLevel && len(rule.hosts) > 0
-	var changed leaf
-	if old := paths.get(p.key); old != nil {
-		changed = *old
+	old := paths.get(p.key)
+	switch {
+	case old == nil:
+		one := &leafOfOne{room: [1]candidate{c}}
+		one.exact = one.room[:1:1]
+		if !p.exact {
+			one.exact, one.prefix = nil, one.exact
+		}
+		return paths.with(p.key, &one.leaf)
+	case p.exact:
+		return paths.with(p.key, &leaf{inserted(old.exact, c), old.prefix})
 	}
-	if p.exact {
-		changed.exact = inserted(changed.exact, c)
-	} else {
-		changed.prefix = inserted(changed.prefix, c)
-	}
-	return paths.with(p.key, &changed)
+	return paths.with(p.key, &leaf{old.exact, inserted(old.prefix, c)})
 }
 
 func inserted(candidates []candidate, c candidate) []candidate {
@@ -165,8 +171,8 @@ func (r *router) match(x *gateway.Exchange, trace gateway.Trace) *rule {
 		return s.find(r.paths, x.Request.Path, 0)
 	}
 	host := x.Request.Host
-	if l := r.hosts.get(host); l != nil {
-		if found := s.findLevel(l); found != nil {
+	if pattern, paths := r.hosts.find(host); paths != nil {
+		if found := s.findLevel(pattern, paths); found != nil {
 			return found
 		}
 	}
@@ -186,25 +192,26 @@ type search struct {
 	byHost bool
 }
 
-func (s *search) findLevel(l *level) *rule {
-	found := s.find(l.paths, s.x.Request.Path, 0)
+func (s *search) findLevel(pattern string, paths *tree[leaf]) *rule {
+	found := s.find(paths, s.x.Request.Path, 0)
 	if found != nil {
-		s.x.MatchedHost = l.pattern
+		s.x.MatchedHost = pattern
 	}
 	return found
 }
 
 // findWildcard tries the levels below n, longest suffix first. host is what no label on the way to n stands for.
 func (s *search) findWildcard(n *tree[level], host string) *rule {
-	if len(host) < len(n.label) {
+	label := n.label()
+	if len(host) < len(label) {
 		return nil
 	}
-	for i := range len(n.label) {
-		if host[len(host)-1-i] != n.label[i] {
+	for i := range label {
+		if host[len(host)-1-i] != label[i] {
 			return nil
 		}
 	}
-	host = host[:len(host)-len(n.label)]
+	host = host[:len(host)-len(label)]
 	if host != "" {
 		if child := n.child(host[len(host)-1]); child != nil {
 			if found := s.findWildcard(child, host); found != nil {
@@ -215,7 +222,7 @@ func (s *search) findWildcard(n *tree[level], host string) *rule {
 	if n.value == nil {
 		return nil
 	}
-	return s.findLevel(n.value)
+	return s.findLevel(n.value.pattern, n.value.paths)
 }
 
 // find walks down the path once, tries the rules for exactly this path, and then those for its prefixes on the way back,
@@ -224,9 +231,13 @@ func (s *search) find(n *tree[leaf], path string, walked int) *rule {
 	// No real table nests so many prefixes; one that does takes another round of the recursion for every so many.
 	var passed [8]passedLeaf
 	depth := 0
-	for n != nil && len(path) >= len(n.label) && path[:len(n.label)] == n.label {
-		path = path[len(n.label):]
-		walked += len(n.label)
+	for n != nil {
+		rest, ok := n.cut(path)
+		if !ok {
+			break
+		}
+		path = rest
+		walked += int(n.size)
 		if l := n.value; l != nil {
 			if path == "" && len(l.exact) > 0 {
 				if found := s.try(l.exact, walked); found != nil {
@@ -241,11 +252,7 @@ func (s *search) find(n *tree[leaf], path string, walked int) *rule {
 		if path == "" {
 			break
 		}
-		i := strings.IndexByte(n.first, path[0])
-		if i < 0 {
-			break
-		}
-		n = n.children[i]
+		n = n.child(path[0])
 		if depth == len(passed) {
 			if found := s.find(n, path, walked); found != nil {
 				return found

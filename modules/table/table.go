@@ -21,7 +21,7 @@ type Table struct {
 	objects [kindCount]*tree[entry]
 	router  router
 	// upstreams are the shared ones that compiled.
-	upstreams   *hashMap[gateway.Upstream]
+	upstreams   hashMap[gateway.Upstream]
 	credentials []credentialIndex
 	globals     *gateway.Chain
 
