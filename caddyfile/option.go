@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "store", "trusted_addresses",
+	"admin", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "store", "trusted_addresses",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -27,6 +27,7 @@ var optionWords = []string{
 //		}
 //		store bolt [<path>] | memory
 //		router radixtree_host_uri|radixtree_uri|radixtree_uri_with_parameter
+//		lane auto|ring|poll|off
 //		trusted_addresses <address or prefix...>
 //		plugins <name...>
 //		show_upstream_status
@@ -63,6 +64,10 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 	case "router":
 		if !d.AllArgs(&app.Router) {
 			return d.Errf("router takes one name")
+		}
+	case "lane":
+		if !d.AllArgs(&app.Lane) {
+			return d.Errf("lane takes one of auto, ring, poll and off")
 		}
 	case "trusted_addresses":
 		words, err := some(d)

@@ -21,4 +21,5 @@ func init() {
 	caddy.RegisterModule(new(LoadBalance))
 	caddy.RegisterModule(new(AdminHandler))
 	caddy.RegisterModule(new(adminAPI))
+	caddy.RegisterModule(new(ListenerWrapper))
 }

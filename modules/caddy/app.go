@@ -55,6 +55,10 @@ type App struct {
 	// Send X-APISIX-Upstream-Status with every response of a node; otherwise only with a 5xx.
 	ShowUpstreamStatus bool `json:"show_upstream_status,omitempty"`
 
+	// Which event loops serve plain HTTP/1.1 on addresses with the `ando` listener wrapper: ring (io_uring), poll (epoll),
+	// auto (the first of them that this system allows), or off (Go's HTTP server). Default: auto.
+	Lane string `json:"lane,omitempty"`
+
 	log      *zap.Logger
 	store    Store
 	plugins  gateway.Plugins
@@ -75,6 +79,7 @@ type App struct {
 	// are still served by their own config's handlers.
 	running *running
 	admin   http.Handler
+	lanes   *laneSet
 
 	// release undoes Start, once.
 	release func()
@@ -111,6 +116,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if !slices.Contains(routers, a.Router) {
 		return fmt.Errorf("router: %q is not one of %s", a.Router, strings.Join(routers, ", "))
+	}
+	if a.Lane == "" {
+		a.Lane = "auto"
+	}
+	if !slices.Contains(laneKinds, a.Lane) {
+		return fmt.Errorf("lane: %q is not one of %s", a.Lane, strings.Join(laneKinds, ", "))
 	}
 	if err := a.provisionPlugins(); err != nil {
 		return fmt.Errorf("plugins: %w", err)
@@ -215,6 +226,9 @@ func (a *App) rememberConnections(ctx caddy.Context) {
 // Start opens the store, or joins the gateway that has it open, and makes this config the one that is served.
 func (a *App) Start() (err error) {
 	defer a.settle()
+	if a.lanes, err = lanesOf(a.Lane, a.log); err != nil {
+		return err
+	}
 	gen := &gateway.Generation{Compiler: a.compiler, Settings: a.settings, Objects: a.generationObjects()}
 	running, detach, faults, err := join(a.store, gen)
 	if err != nil {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package andocaddy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/andogate/ando/modules/lane"
+	"github.com/andogate/ando/modules/nethttp"
+)
+
+// port is one listening address with its connections. It outlives configs: the newest that is still alive answers.
+type port struct {
+	key  string
+	site lane.Site
+	// newest is never nil. After the last config has gone it answers what is under way.
+	newest atomic.Pointer[portGeneration]
+
+	// The rest is guarded by ports.mu.
+	generations []*portGeneration
+	server      *portServer
+}
+
+// portGeneration is one config's share in a port.
+type portGeneration struct {
+	server *caddyhttp.Server
+	// app is set when the server hands every request to the gateway, so that lanes may serve its connections.
+	app *App
+}
+
+type portTable struct {
+	mu        sync.Mutex
+	byAddress map[string]*port
+}
+
+var ports = portTable{byAddress: map[string]*port{}}
+
+// attach makes gen the newest generation of its address.
+func (t *portTable) attach(addr net.Addr, gen *portGeneration) *port {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := addr.Network() + "/" + addr.String()
+	p := t.byAddress[key]
+	if p == nil {
+		p = &port{key: key}
+		p.site.HandOver = p.serve
+		t.byAddress[key] = p
+	}
+	p.generations = append(p.generations, gen)
+	p.update()
+	return p
+}
+
+// detach takes a generation away: that of a config that ends, or one that was given up because another of its apps did
+// not start. When it was the last, connections end with their present request.
+func (t *portTable) detach(p *port, gen *portGeneration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.Index(p.generations, gen)
+	if i < 0 {
+		return
+	}
+	p.generations = slices.Delete(p.generations, i, i+1)
+	if len(p.generations) > 0 {
+		p.update()
+		return
+	}
+	delete(t.byAddress, p.key)
+	p.site.SetClosing(true)
+	go p.server.drain()
+}
+
+// update makes the newest generation answer. It is called with ports.mu held.
+func (p *port) update() {
+	gen := p.generations[len(p.generations)-1]
+	p.newest.Store(gen)
+	if settings := settingsOf(gen.server); p.server == nil || p.server.settings != settings {
+		// Connections of the server before go on with what they began with.
+		p.server = newPortServer(p, settings)
+	}
+	p.site.Serve(nil)
+	if gen.app == nil {
+		return
+	}
+	select {
+	case <-gen.app.settled:
+		p.serveLane(gen)
+	default:
+		// Apps start in any order. Until the gateway is there connections go to net/http, whose handler waits for it.
+		go func() {
+			<-gen.app.settled
+			ports.mu.Lock()
+			defer ports.mu.Unlock()
+			if p.newest.Load() == gen {
+				p.serveLane(gen)
+			}
+		}()
+	}
+}
+
+func (p *port) serveLane(gen *portGeneration) {
+	if gen.app.running != nil && gen.app.lanes != nil {
+		p.site.Serve(gen.app.running.gateway)
+	}
+}
+
+// take finds a place for a new connection.
+func (p *port) take(conn net.Conn) {
+	gen := p.newest.Load()
+	if gen.app != nil {
+		select {
+		case <-gen.app.settled:
+			if gen.app.lanes != nil && gen.app.lanes.take(conn, &p.site) {
+				return
+			}
+		default:
+		}
+	}
+	p.serve(conn)
+}
+
+// serve gives a connection to net/http.
+func (p *port) serve(conn net.Conn) {
+	ports.mu.Lock()
+	server := p.server
+	ports.mu.Unlock()
+	server.give(conn)
+}
+
+// serverSettings are what Go's server is made with. A config that changes them gets a new server for new connections.
+type serverSettings struct {
+	readHeader, read, write, idle time.Duration
+	maxHeader                     int
+	h1, h2, h2c                   bool
+}
+
+func settingsOf(s *caddyhttp.Server) serverSettings {
+	return serverSettings{
+		readHeader: time.Duration(s.ReadHeaderTimeout), read: time.Duration(s.ReadTimeout),
+		write: time.Duration(s.WriteTimeout), idle: time.Duration(s.IdleTimeout), maxHeader: s.MaxHeaderBytes,
+		h1: slices.Contains(s.Protocols, "h1"), h2: slices.Contains(s.Protocols, "h2"),
+		h2c: slices.Contains(s.Protocols, "h2c"),
+	}
+}
+
+// portServer is a net/http server whose connections outlive configs.
+type portServer struct {
+	settings serverSettings
+	conns    chan net.Conn
+	closed   chan struct{}
+	once     sync.Once
+	http     *http.Server
+}
+
+func newPortServer(p *port, settings serverSettings) *portServer {
+	s := &portServer{settings: settings, conns: make(chan net.Conn), closed: make(chan struct{})}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(settings.h1)
+	protocols.SetHTTP2(settings.h2)
+	protocols.SetUnencryptedHTTP2(settings.h2c)
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.newest.Load().server.ServeHTTP(w, r) }),
+		ReadHeaderTimeout: settings.readHeader, ReadTimeout: settings.read,
+		WriteTimeout: settings.write, IdleTimeout: settings.idle, MaxHeaderBytes: settings.maxHeader,
+		Protocols: protocols, ConnContext: nethttp.ConnContext,
+		ErrorLog: zap.NewStdLog(caddy.Log().Named("ando.http")),
+	}
+	go func() {
+		// It ends with drain, and has nothing else to say.
+		_ = s.http.Serve(s)
+	}()
+	return s
+}
+
+func (s *portServer) give(conn net.Conn) {
+	select {
+	case s.conns <- conn:
+	case <-s.closed:
+		conn.Close()
+	}
+}
+
+// drain lets requests under way finish and then closes everything.
+func (s *portServer) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+}
+
+// Accept, Close and Addr make the server its own listener.
+func (s *portServer) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.conns:
+		return conn, nil
+	case <-s.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept.
+func (s *portServer) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+// Addr has no answer of its own: each connection knows its address.
+func (s *portServer) Addr() net.Addr { return &net.TCPAddr{} }

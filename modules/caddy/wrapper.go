@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package andocaddy
+
+import (
+	"net"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// ListenerWrapper lets connections outlive configs. Without it a reload ends every keep-alive connection; with it a
+// connection stays, and its next request is answered by the newest config. It works best on addresses of the network
+// `ando`, such as `ando/:443`, whose sockets outlive configs too: then a reload fails no request and refuses no new
+// connection.
+//
+// On plain HTTP, where a server does nothing but hand every request to the `ando` handler, it also puts connections on
+// Ando's event loops, which serve HTTP/1.1 several times faster than Go's HTTP server.
+//
+// Handlers and matchers behave as without it. Plugins that hook into Go's http.Server itself (RegisterConnContext and
+// the like of Caddy's Go API) are not seen on its connections.
+type ListenerWrapper struct {
+	server *caddyhttp.Server
+	app    *App
+	// direct: the server hands every request to the gateway.
+	direct bool
+	ctx    caddy.Context
+}
+
+// CaddyModule returns the Caddy module information.
+func (*ListenerWrapper) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.listeners.ando", New: func() caddy.Module { return new(ListenerWrapper) }}
+}
+
+// Provision looks at the server's routes while they are still as configured: listener wrappers are provisioned first.
+func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
+	w.ctx = ctx
+	w.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if w.server == nil {
+		return nil
+	}
+	w.direct = handsAllToGateway(w.server)
+	if !w.direct {
+		return nil
+	}
+	var err error
+	w.app, err = appOf(ctx)
+	return err
+}
+
+// UnmarshalCaddyfile accepts the word `ando` alone.
+func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() || d.NextBlock(d.Nesting()) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// WrapListener makes this config's server the one that answers on the listener's address, until the listener is closed.
+func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
+	if w.server == nil {
+		return ln
+	}
+	gen := &portGeneration{server: w.server}
+	if w.direct && !w.countsRequests() {
+		gen.app = w.app
+	}
+	p := ports.attach(ln.Addr(), gen)
+	return &wrappedListener{Listener: ln, port: p, gen: gen}
+}
+
+// countsRequests reports whether Caddy's own metrics are on: then requests have to pass through its server.
+func (w *ListenerWrapper) countsRequests() bool {
+	app, err := w.ctx.App("http")
+	if err != nil {
+		return true
+	}
+	return app.(*caddyhttp.App).Metrics != nil
+}
+
+// wrappedListener gives every connection to the port. Its Accept only ever returns an error, so that Caddy's own server,
+// which ends with its config, has no connection.
+type wrappedListener struct {
+	net.Listener
+	port *port
+	gen  *portGeneration
+}
+
+func (l *wrappedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		l.port.take(conn)
+	}
+}
+
+func (l *wrappedListener) Close() error {
+	err := l.Listener.Close()
+	ports.detach(l.port, l.gen)
+	return err
+}
+
+var (
+	_ caddy.Provisioner     = (*ListenerWrapper)(nil)
+	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
+	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
+)
