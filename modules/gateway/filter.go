@@ -2,10 +2,7 @@
 
 package gateway
 
-import (
-	"slices"
-	"strconv"
-)
+import "strconv"
 
 // BeginResponse makes room for the head of a node's response: the wire then adds the node's fields, without those that
 // concern one connection, to x.Response.Header and calls FilterHeader.
@@ -94,15 +91,11 @@ func (x *Exchange) FiltersBody() bool {
 	return globals != nil && len(globals.bodyFilters) > 0 || x.chain != nil && len(x.chain.bodyFilters) > 0
 }
 
-// FilterBody passes a chunk of the response body through the body filters and returns what is to be sent. The chunk may
-// be changed; the result is valid until the next call. When a filter panics nothing more comes out, see Broken.
+// FilterBody passes a chunk of the response body through the body filters and returns what is to be sent: valid until the
+// next call, and not to be changed, as it may be shared. When the response is Broken nothing more comes out.
 func (x *Exchange) FilterBody(chunk []byte, last bool) (filtered []byte) {
 	if x.broken {
 		return nil
-	}
-	if !x.Response.FromNode && len(chunk) > 0 && x.FiltersBody() {
-		// Filters work in place, and a body of the gateway's own may be shared by every exchange.
-		chunk = slices.Clone(chunk)
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -124,11 +117,18 @@ func (x *Exchange) FilterBody(chunk []byte, last bool) (filtered []byte) {
 			}
 		}
 	}
+	if x.broken {
+		return nil
+	}
 	return chunk
 }
 
-// Broken says that a body filter panicked: the rest of the body must not be sent as the node sent it, nor may the
-// response look complete. The wire closes the client's connection.
+// Break ends the response where it is. A body filter calls it when it can neither filter the rest of the body nor leave
+// it as it is; a panic in one does the same.
+func (x *Exchange) Break() { x.broken = true }
+
+// Broken says that the rest of the body must not be sent, nor may the response look complete: the wire closes the client's
+// connection.
 func (x *Exchange) Broken() bool { return x.broken }
 
 // Finish runs the log hooks and lets go of the node. The wire calls it once for each Begin, whatever happened, and then

@@ -66,8 +66,8 @@ type pathWriter struct {
 
 func (w *pathWriter) segment(raw string, last bool) error {
 	start := [2]int{len(w.decoded), len(w.escaped)}
-	w.decoded = append(w.decoded, '/')
-	w.escaped = append(w.escaped, '/')
+	w.slash()
+	begin := len(w.decoded)
 	encodedSeparator := false
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
@@ -104,7 +104,7 @@ func (w *pathWriter) segment(raw string, last bool) error {
 		w.decoded = append(w.decoded, c)
 	}
 
-	text := string(w.decoded[start[0]+1:])
+	text := string(w.decoded[begin:])
 	if encodedSeparator {
 		for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' }) {
 			if part == "." || part == ".." {
@@ -126,10 +126,17 @@ func (w *pathWriter) segment(raw string, last bool) error {
 		return nil
 	}
 	if last {
-		w.decoded = append(w.decoded, '/')
-		w.escaped = append(w.escaped, '/')
+		w.slash()
 	}
 	return nil
+}
+
+// slash begins a segment. In decoded an encoded slash may stand there already.
+func (w *pathWriter) slash() {
+	if n := len(w.decoded); n == 0 || w.decoded[n-1] != '/' {
+		w.decoded = append(w.decoded, '/')
+	}
+	w.escaped = append(w.escaped, '/')
 }
 
 func (w *pathWriter) truncate(to [2]int) {

@@ -39,8 +39,9 @@ type (
 	// HeaderFilter sees and changes the head of the response, whoever made it. It may change the status too.
 	HeaderFilter interface{ FilterHeader(x *Exchange) }
 	// BodyFilter sees the body of the response in chunks, as they come, and returns what is sent in the place of each.
-	// The last call has last set, maybe with an empty chunk. The chunk may be changed in place; what is returned is used
-	// before the next call. A filter that changes the length calls [Response.ClearBodyFields] in its FilterHeader.
+	// The last call has last set, maybe with an empty chunk. The chunk is not the filter's to change or keep; what is
+	// returned is used before the next call and not changed. A filter that changes the length calls
+	// [Response.ClearBodyFields] in its FilterHeader; one that cannot go on calls [Exchange.Break].
 	BodyFilter interface {
 		FilterBody(x *Exchange, chunk []byte, last bool) []byte
 	}
