@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nethttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+// forward sends the request to nodes until one answers or no further try is allowed.
+func (w *wire) forward() {
+	x := &w.x
+	switch x.ForwardScheme() {
+	case "http", "https", "grpc", "grpcs":
+	default:
+		w.log().Warn("scheme cannot be forwarded to by HTTP", zap.String("scheme", x.ForwardScheme()))
+		x.Reject(http.StatusBadGateway)
+		w.reply()
+		return
+	}
+	if w.bodyErr != nil {
+		x.Reject(w.bodyFault())
+		w.reply()
+		return
+	}
+	if w.r.ProtoMajor == 1 && w.r.ContentLength != 0 && !w.wholeRead {
+		w.duplex = http.NewResponseController(w.w).EnableFullDuplex() == nil
+	}
+	for x.Pick() != nil {
+		if done := w.try(); done {
+			return
+		}
+	}
+	w.reply()
+}
+
+var errUnaskedSwitch = errors.New("the node switched to a protocol that was not asked for")
+
+// try makes one attempt. done says that the exchange has its response, or its end; otherwise Pick is due again.
+func (w *wire) try() (done bool) {
+	x := &w.x
+	a := w.newAttempt()
+	pool := w.server.transports.acquire(x.Forward.Upstream, a.target.http2)
+	defer w.server.transports.release(pool)
+	defer a.end()
+	err := a.roundTrip(pool.transport)
+	if err == nil && a.response.StatusCode < 200 && !w.switches(a.response) {
+		err = errUnaskedSwitch
+	}
+	if err == nil {
+		w.respond(a)
+		return true
+	}
+	a.end()
+	if w.r.Context().Err() != nil {
+		// The client has gone: the node is not to blame, and nobody is left to answer.
+		return true
+	}
+	o := a.judge(err)
+	if o.client != nil {
+		w.bodyErr = o.client
+		x.Reject(w.bodyFault())
+		w.reply()
+		return true
+	}
+	w.log().Warn("node gave no response", zap.String("node", x.Forward.Node.Addr), zap.Error(err))
+	if x.Failed(o.failure, o.repeatable) {
+		return false
+	}
+	w.reply()
+	return true
+}
+
+// outgoing makes the request for the transport.
+func (w *wire) outgoing(ctx context.Context, a *attempt) *http.Request {
+	x := &w.x
+	header := make(http.Header, x.Request.Header.Len()+1)
+	setFields(header, &x.Request.Header)
+	if _, ok := header["User-Agent"]; !ok {
+		// Without it the transport would introduce itself.
+		header["User-Agent"] = nil
+	}
+	scheme := "http"
+	if a.target.name != a.target.addr {
+		scheme = "https"
+	}
+	out := &http.Request{
+		Method: x.ForwardMethod(), URL: outgoingURL(scheme, a.target.name, x.ForwardTarget()), Host: x.ForwardHost(),
+		Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	a.body, out.ContentLength = w.outgoingBody(a)
+	if a.body != nil {
+		out.Body, out.Trailer = a.body, a.body.trailer
+	}
+	return out.WithContext(ctx)
+}
+
+// outgoingURL makes net/http send target byte for byte. An opaque URL is sent as it is, unless it begins with "//", which
+// would be sent as an absolute-form.
+func outgoingURL(scheme, host, target string) *url.URL {
+	if !strings.HasPrefix(target, "//") {
+		return &url.URL{Scheme: scheme, Host: host, Opaque: target}
+	}
+	path, query, found := strings.Cut(target, "?")
+	u := &url.URL{Scheme: scheme, Host: host, Path: path, RawPath: path, RawQuery: query, ForceQuery: found}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		u.Path = decoded
+	}
+	return u
+}
+
+// setFields puts the fields into h, in the place of what it has of the same names.
+func setFields(h http.Header, fields *gateway.Header) {
+	values := make([]string, fields.Len())
+	for name := range fields.All() {
+		delete(h, http.CanonicalHeaderKey(name))
+	}
+	for name, value := range fields.All() {
+		name = http.CanonicalHeaderKey(name)
+		if prior, ok := h[name]; ok {
+			h[name] = append(prior, value)
+			continue
+		}
+		values[0] = value
+		h[name] = values[:1:1]
+		values = values[1:]
+	}
+}
+
+// switches reports whether the response is the protocol switch that was asked for.
+func (w *wire) switches(response *http.Response) bool {
+	asked := w.x.Request.Header.Get("Upgrade")
+	return response.StatusCode == http.StatusSwitchingProtocols && asked != "" &&
+		gateway.EqualFold(response.Header.Get("Upgrade"), asked)
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package upstream compiles upstreams, declared by themselves or inside a route or service, from their JSON.
+package upstream
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/upstream/balance"
+)
+
+type config struct {
+	ID            json.RawMessage   `json:"id"`
+	Name          string            `json:"name"`
+	Labels        map[string]string `json:"labels"`
+	Type          string            `json:"type"`
+	Nodes         json.RawMessage   `json:"nodes"`
+	ServiceName   string            `json:"service_name"`
+	DiscoveryType string            `json:"discovery_type"`
+	HashOn        string            `json:"hash_on"`
+	Key           string            `json:"key"`
+	Scheme        string            `json:"scheme"`
+	PassHost      string            `json:"pass_host"`
+	UpstreamHost  string            `json:"upstream_host"`
+	Retries       *integer          `json:"retries"`
+	RetryTimeout  seconds           `json:"retry_timeout"`
+	Timeout       struct {
+		Connect seconds `json:"connect"`
+		Send    seconds `json:"send"`
+		Read    seconds `json:"read"`
+	} `json:"timeout"`
+	KeepAlive struct {
+		Size        integer `json:"size"`
+		IdleTimeout seconds `json:"idle_timeout"`
+		Requests    integer `json:"requests"`
+	} `json:"keepalive_pool"`
+	TLS struct {
+		ClientCert   string          `json:"client_cert"`
+		ClientKey    string          `json:"client_key"`
+		ClientCertID json.RawMessage `json:"client_cert_id"`
+		Verify       bool            `json:"verify"`
+	} `json:"tls"`
+}
+
+// Compile compiles the upstream that the object of that key declares. raw is as stored: it satisfies the schema, and its
+// defaults are not filled in. prior is what was compiled before for the same key, or nil: its nodes, what they have
+// counted, and its balancer are carried over, pointer for pointer, where nothing that they rest on has changed.
+//
+// An upstream that can be stored but not served has a Fault. A *gateway.Refusal says that it should not be stored.
+//
+// Nodes given by name are dialled by name, through the system's resolver. `checks` makes no difference yet: every node
+// counts as healthy. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the certificate the node
+// would be spoken to as somebody else.
+func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
+	c := config{Type: "roundrobin", Scheme: "http", PassHost: "pass", HashOn: "vars"}
+	c.KeepAlive.Size, c.KeepAlive.IdleTimeout, c.KeepAlive.Requests = 320, 60, 1000
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	u := &gateway.Upstream{
+		Key: key, ID: idText(c.ID), Name: c.Name, Labels: c.Labels,
+		Type: c.Type, Scheme: c.Scheme, PassHost: c.PassHost, UpstreamHost: c.UpstreamHost,
+		RetryTimeout: c.RetryTimeout.duration(),
+		Timeout: gateway.Timeout{
+			Connect: c.Timeout.Connect.duration(), Send: c.Timeout.Send.duration(), Read: c.Timeout.Read.duration(),
+		},
+		KeepAlive: gateway.KeepAlive{
+			Size:        int(c.KeepAlive.Size),
+			IdleTimeout: c.KeepAlive.IdleTimeout.duration(),
+			Requests:    int(c.KeepAlive.Requests),
+		},
+		TLSVerify: c.TLS.Verify,
+	}
+	if c.TLS.ClientCert != "" {
+		pair, err := tls.X509KeyPair([]byte(c.TLS.ClientCert), []byte(c.TLS.ClientKey))
+		if err != nil {
+			return nil, refuse("failed to load tls.client_cert with tls.client_key: " + err.Error())
+		}
+		u.ClientCertificate = &pair
+	}
+	entries, err := parseNodes(c.Nodes)
+	if err != nil {
+		return nil, err
+	}
+	setNodes(u, entries, prior)
+	u.Retries = len(u.Nodes) - 1
+	if c.Retries != nil {
+		u.Retries = int(*c.Retries)
+	}
+	switch {
+	case u.Fault != 0:
+	case c.ServiceName != "":
+		setFault(u, 503, "service discovery is not supported yet: service_name "+strconv.Quote(c.ServiceName))
+	case len(c.TLS.ClientCertID) > 0:
+		setFault(u, 503, "tls.client_cert_id is not supported yet: put the pair into tls.client_cert and tls.client_key")
+	case len(u.Nodes) == 0:
+		setFault(u, 503, "the upstream has no nodes")
+	default:
+		setBalancer(u, c, prior)
+	}
+	return u, nil
+}
+
+func refuse(message string) *gateway.Refusal { return &gateway.Refusal{Message: message} }
+
+func setFault(u *gateway.Upstream, status int, reason string) {
+	u.Fault, u.FaultReason = status, reason
+}
+
+// idText returns an id, which may be a string or a number, as text.
+func idText(raw json.RawMessage) string { return strings.Trim(string(raw), `"`) }
+
+// setBalancer takes the balancer over from prior when it would be the same, and makes one otherwise.
+func setBalancer(u *gateway.Upstream, c config, prior *gateway.Upstream) {
+	if prior != nil && prior.Type == u.Type && slices.Equal(prior.Nodes, u.Nodes) {
+		h, isHashed := prior.Balancer.(*hashed)
+		if u.Type != "chash" || isHashed && h.on == c.HashOn && h.key == c.Key {
+			u.Balancer = prior.Balancer
+		}
+	}
+	if u.Balancer != nil {
+		return
+	}
+	var hashKey balance.Key
+	if u.Type == "chash" {
+		hashKey = newKey(c.HashOn, c.Key)
+	}
+	balancer, err := balance.New(u.Type, u.Nodes, hashKey)
+	if err != nil {
+		setFault(u, 500, err.Error())
+		return
+	}
+	if u.Type == "chash" {
+		balancer = &hashed{balancer, c.HashOn, c.Key}
+	}
+	u.Balancer = balancer
+}
+
+// hashed is a chash balancer that remembers what it hashes.
+type hashed struct {
+	gateway.Balancer
+	on, key string
+}
+
+// seconds is a JSON number of seconds.
+type seconds float64
+
+func (s seconds) duration() time.Duration {
+	return time.Duration(min(float64(s)*float64(time.Second), math.MaxInt64/2))
+}
+
+// integer is a JSON number without a fraction, however it is written: 3.0 is one to JSON Schema.
+type integer int
+
+func (i *integer) UnmarshalJSON(raw []byte) error {
+	var number float64
+	if err := json.Unmarshal(raw, &number); err != nil {
+		return err
+	}
+	if number != math.Trunc(number) || math.Abs(number) > 1<<53 {
+		return fmt.Errorf("%s is not an integer", raw)
+	}
+	*i = integer(number)
+	return nil
+}
