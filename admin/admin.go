@@ -4,6 +4,7 @@ package admin
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ type Config struct {
 	// asked for, besides the API's own.
 	Origins []string
 	// NoCORS leaves out the fields that let pages of any origin use the API with a key: APISIX's
-	// `enable_admin_cors: false`. They are never sent when no key is asked for.
+	// `enable_admin_cors: false`. When no key is asked for they are only sent to Origins.
 	NoCORS bool
 
 	// Stream says that stream routes are served: APISIX's `proxy_mode` with stream in it.
@@ -82,7 +83,7 @@ func New(cfg Config) (*Handler, error) {
 		hosts: lowerSet(cfg.Hosts), origins: lowerSet(cfg.Origins),
 		stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
 	}
-	h.cors = !h.open && !cfg.NoCORS
+	h.cors = !cfg.NoCORS
 	if h.server == "" {
 		h.server = "APISIX/" + gateway.CompatibleVersion
 	}
@@ -92,8 +93,16 @@ func New(cfg Config) (*Handler, error) {
 	if h.now == nil {
 		h.now = time.Now
 	}
+	for _, key := range cfg.Keys {
+		if slices.Contains(wellKnownKeys, key.Key) {
+			h.log().Warn("admin key is one that everybody knows from APISIX's documentation", zap.String("name", key.Name))
+		}
+	}
 	return h, nil
 }
+
+// wellKnownKeys are the keys that APISIX came with for years.
+var wellKnownKeys = []string{"edd1c9f034335f136f87ad84b625c8f1", "4054f7cf07e344346cd3f287985e76a2"}
 
 func lowerSet(texts []string) map[string]bool {
 	set := make(map[string]bool, len(texts))

@@ -108,10 +108,26 @@ func TestBrowsers(t *testing.T) {
 			if w.Code == 403 && lookup(w.Body.Bytes(), "error_msg") == nil {
 				t.Errorf("no error_msg: %s", w.Body)
 			}
-			if got := w.Header().Get("Access-Control-Allow-Origin"); got != "" {
+			if got := w.Header().Get("Access-Control-Allow-Origin"); got != "" && c.name != "configured origin" {
 				t.Errorf("allows %s", got)
 			}
 		})
+	}
+}
+
+func TestConfiguredOrigin(t *testing.T) {
+	a := newAPI(t, func(c *Config) { c.Origins = []string{"https://UI.example"} })
+	w := a.call("OPTIONS", prefix+"/routes/1", "", "Origin", "https://ui.example", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Site", "cross-site")
+	if w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "https://ui.example" || w.Header().Get("Vary") != "Origin" ||
+		!strings.Contains(w.Header().Get("Access-Control-Allow-Methods"), "PUT") {
+		t.Errorf("preflight: got %d %v", w.Code, w.Header())
+	}
+	w = a.call("GET", prefix+"/routes", "", "Origin", "https://ui.example")
+	if w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "https://ui.example" {
+		t.Errorf("GET: got %d %v", w.Code, w.Header())
+	}
+	if w := a.call("OPTIONS", prefix+"/routes", "", "Origin", "https://evil.example"); w.Code != 403 {
+		t.Errorf("another origin: got %d", w.Code)
 	}
 }
 

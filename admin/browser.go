@@ -63,11 +63,28 @@ func hostname(host string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
-// allowAnyOrigin lets pages of any origin use the API, which a key protects. It reports whether that was all the request
-// asked for.
-func allowAnyOrigin(w http.ResponseWriter, r *http.Request) (answered bool) {
+// allowedOrigin returns what pages may use the API: those of any origin when a key protects it, otherwise those of the
+// request's origin if it was configured. Empty is none but the API's own.
+func (h *Handler) allowedOrigin(r *http.Request) string {
+	if !h.open {
+		if h.cors {
+			return "*"
+		}
+		return ""
+	}
+	if origin := r.Header.Get("Origin"); h.origins[strings.ToLower(origin)] {
+		return origin
+	}
+	return ""
+}
+
+// allowOrigin lets pages of origin use the API. It reports whether that was all the request asked for.
+func allowOrigin(w http.ResponseWriter, r *http.Request, origin string) (answered bool) {
 	header := w.Header()
-	header.Set("Access-Control-Allow-Origin", "*")
+	header.Set("Access-Control-Allow-Origin", origin)
+	if origin != "*" {
+		header.Set("Vary", "Origin")
+	}
 	header.Set("Access-Control-Allow-Credentials", "true")
 	header.Set("Access-Control-Max-Age", "3600")
 	if r.Method != http.MethodOptions {

@@ -11,7 +11,7 @@
 // create_time and update_time; schema defaults are filled in for compiling alone and never stored. White space is not
 // kept, and of two members with one name the last stands, as everywhere in APISIX.
 //
-// Paths, envelopes, statuses and messages are those of APISIX 3.x. Where its behaviour is a hazard this package is safe
+// Paths, envelopes, statuses and messages are those of APISIX 3.x. Where what it does is a hazard this package is safe
 // instead: private keys of certificates never leave it, and without an API key it answers only what a browser could not
 // have been tricked into sending.
 package admin

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"strings"
 )
 
 // field is one member of a JSON object as text: key with its quotes.
@@ -195,6 +196,10 @@ func stringOf(value []byte) (text string, ok bool) {
 
 // quote returns text as a JSON string, with nothing escaped that need not be.
 func quote(text string) []byte {
+	if strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) < 0 {
+		quoted := make([]byte, 0, len(text)+len(`""`))
+		return append(append(append(quoted, '"'), text...), '"')
+	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)

@@ -34,9 +34,6 @@ var methods = map[string]func(*Handler, http.ResponseWriter, *request) error{
 // ServeHTTP answers requests for paths below /apisix/admin; other paths are not found.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", h.server)
-	if h.cors && allowAnyOrigin(w, r) {
-		return
-	}
 	if err := h.serve(w, r); err != nil {
 		h.writeError(w, r, err)
 	}
@@ -47,6 +44,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		if err := h.checkSender(r); err != nil {
 			return err
 		}
+	}
+	if origin := h.allowedOrigin(r); origin != "" && allowOrigin(w, r, origin) {
+		return nil
 	}
 	segments, ok := splitPath(r.URL)
 	if !ok {
@@ -77,7 +77,7 @@ func ping(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// serveResource checks what every resource's request must fulfil, in the order of the contract.
+// serveResource checks what a request for any resource must get past, in the order of the contract.
 func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, segments []string,
 	method func(*Handler, http.ResponseWriter, *request) error,
 ) error {

@@ -75,10 +75,11 @@ func (h *Handler) list(w http.ResponseWriter, q *request) error {
 		slices.SortStableFunc(rows, func(a, b gateway.Object) int { return cmp.Compare(a.Created, b.Created) })
 		page = slices.Values(p.of(rows))
 	}
-	return q.writeList(w, total, page)
+	q.writeList(w, total, page)
+	return nil
 }
 
-func (r *resource) writeList(w http.ResponseWriter, total int, objects iter.Seq[gateway.Object]) error {
+func (r *resource) writeList(w http.ResponseWriter, total int, objects iter.Seq[gateway.Object]) {
 	w.Header().Set("Content-Type", "application/json")
 	out := bufio.NewWriter(w)
 	item := strconv.AppendInt([]byte(`{"total":`), int64(total), 10)
@@ -92,13 +93,12 @@ func (r *resource) writeList(w http.ResponseWriter, total int, objects iter.Seq[
 		item = r.appendItem(item, o)
 		if _, err := out.Write(item); err != nil {
 			// The client has gone.
-			return nil
+			return
 		}
 		item = item[:0]
 	}
 	_, _ = out.Write(append(item, "]}\n"...))
 	_ = out.Flush()
-	return nil
 }
 
 // page is which part of a list is asked for. A size of 0 asks for all of it, in key order.

@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,13 +30,12 @@ func (h *Handler) patch(w http.ResponseWriter, q *request) error {
 			return badRequest(name + " can not be patched")
 		}
 	}
-	// Most patches meet nobody, so the merged value is made and checked before the committer has to wait for it.
-	var d *draft
 	id := q.objectID(q.id)
 	before, exists := h.gateway.Table().Object(q.kind, id)
 	if !exists {
 		return errNoSuchKey
 	}
+	// Most patches meet nobody: what they make is checked here, and not while the committer waits.
 	d, err := h.patched(q, before)
 	if err != nil {
 		return err
@@ -66,9 +66,18 @@ func (h *Handler) patch(w http.ResponseWriter, q *request) error {
 // patched returns what the patch makes of prior, checked by itself.
 func (h *Handler) patched(q *request, prior gateway.Object) (*draft, error) {
 	now := h.now()
-	value, err := applyPatch(prior.Value, q.sub, q.body)
+	// What others have stored may be spelt in any way.
+	doc, err := normalize(prior.Value)
+	if err != nil {
+		return nil, badRequest("invalid configuration: " + err.Error())
+	}
+	value, err := applyPatch(doc, q.sub, q.body)
 	if err != nil {
 		return nil, err
+	}
+	// Both halves are within bounds; together they may be too deep.
+	if value, err = normalize(value); err != nil {
+		return nil, badRequest("invalid configuration: " + err.Error())
 	}
 	if !isObject(value) {
 		return nil, badRequest("invalid configuration: wrong type: expected object, got " + luaType(value))
@@ -92,23 +101,25 @@ func (h *Handler) patched(q *request, prior gateway.Object) (*draft, error) {
 }
 
 // applyPatch merges body into doc, or puts it where sub leads. Both are valid and without white space.
-func applyPatch(doc []byte, sub []string, body []byte) ([]byte, error) {
+func applyPatch(doc json.RawMessage, sub []string, body []byte) (json.RawMessage, error) {
 	switch {
 	case sub == nil && isObject(doc) && isObject(body):
 		return merge(doc, body), nil
 	case sub == nil, sub[len(sub)-1] == "":
 		return body, nil
 	}
-	replaced, ok := replaceAt(doc, sub, body)
-	if !ok || slices.ContainsFunc(sub, func(name string) bool { return strings.ContainsRune(name, 0) }) {
-		return nil, badRequest("invalid sub-path: /" + strings.Join(sub, "/"))
+	bad := len(sub) > maxDepth || slices.ContainsFunc(sub, func(name string) bool { return strings.ContainsRune(name, 0) })
+	if !bad {
+		if replaced, ok := replaceAt(doc, sub, body); ok {
+			return replaced, nil
+		}
 	}
-	return replaced, nil
+	return nil, badRequest("invalid sub-path: /" + strings.Join(sub, "/"))
 }
 
 // merge puts the members of patch into object: null removes a member, objects are merged, all else is replaced. What is
 // new comes as it is, nulls included.
-func merge(object, patch []byte) []byte {
+func merge(object, patch []byte) json.RawMessage {
 	merged := parseFields(object)
 	place := make(map[string]int, len(merged))
 	for i, f := range merged {

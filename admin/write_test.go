@@ -43,6 +43,9 @@ func TestPatch(t *testing.T) {
 			`{"uri":"/x","upstream":{"nodes":{"a:1":1}},` + strings.Replace(times, "5", "4000000000", 1) + `}`},
 		{"through a scalar", "/uri/x", `1`, 400, "invalid sub-path: /uri/x"},
 		{"through an array", "/methods/0/x", `1`, 400, "invalid sub-path: /methods/0/x"},
+		{"deep sub path", strings.Repeat("/a", 1001), `1`, 400, "invalid sub-path: " + strings.Repeat("/a", 1001)},
+		{"deep together", strings.Repeat("/a", 501), strings.Repeat("[", 500) + strings.Repeat("]", 500), 400,
+			"invalid configuration: Found too many nested data structures (1001) at character 3145"},
 		{"null byte", "/labels/a%00b", `"x"`, 400, "invalid sub-path: /labels/a\x00b"},
 		{"null is a value at a sub path", "/methods", `null`, 400, `invalid configuration: property "methods" validation failed: wrong type: expected array, got userdata`},
 		{"another id", "", `{"id":"2"}`, 400, "wrong route id"},
@@ -148,6 +151,58 @@ func TestStreamReferences(t *testing.T) {
 	a.want("DELETE", path+"/1", "", 400, `{"error_msg":"can not delete this stream route directly, stream route [2] is still using it as superior_id"}`)
 }
 
+func TestCertificateReferences(t *testing.T) {
+	a := openAPI(t, []gateway.Object{stored(gateway.SSLs, "s", `{"type":"server"}`), stored(gateway.SSLs, "c", `{"type":"client"}`)})
+	for _, c := range []struct {
+		id     string
+		status int
+		want   string
+	}{
+		{"c", 201, ""},
+		{"s", 400, "failed to fetch ssl info by ssl id [s], wrong ssl type"},
+		{"x", 400, "failed to fetch ssl info by ssl id [x], response code: 404"},
+	} {
+		upstream := `{"scheme":"https","nodes":{"a:1":1},"tls":{"client_cert_id":"` + c.id + `"}}`
+		for path, body := range map[string]string{
+			"/upstreams/" + c.id: upstream, "/routes/" + c.id: `{"uri":"/a","upstream":` + upstream + `}`, "/services/" + c.id: `{"upstream":` + upstream + `}`,
+		} {
+			w := a.call("PUT", prefix+path, body)
+			if message, _ := stringOf(lookup(w.Body.Bytes(), "error_msg")); w.Code != c.status || message != c.want {
+				t.Errorf("PUT %s: got %d %s, want %q", path, w.Code, w.Body, c.want)
+			}
+		}
+	}
+}
+
+func TestTrafficSplitReferrers(t *testing.T) {
+	a := openAPI(t, []gateway.Object{
+		stored(gateway.Upstreams, "1", someNodes), stored(gateway.Upstreams, "2", someNodes), stored(gateway.Upstreams, "3", someNodes),
+		stored(gateway.Routes, "r", `{"uri":"/a","plugins":{"traffic-split":{"rules":[{"weighted_upstreams":[{"weight":1},{"upstream_id":2}]},{}]}}}`),
+		stored(gateway.Services, "s", `{"plugins":{"traffic-split":{"rules":[{"weighted_upstreams":[{"upstream_id":"3"}]}]}}}`),
+	})
+	a.want("DELETE", prefix+"/upstreams/2", "", 400, `{"error_msg":"can not delete this upstream, plugin in route [r] is still using it now"}`)
+	a.want("DELETE", prefix+"/upstreams/3", "", 400, `{"error_msg":"can not delete this upstream, plugin in service [s] is still using it now"}`)
+	a.want("DELETE", prefix+"/upstreams/1", "", 200, `{"key":"/apisix/upstreams/1","deleted":"1"}`)
+}
+
+func TestUniqueKeysAndRules(t *testing.T) {
+	a := newAPI(t)
+	a.put("/consumers/jack", `{"username":"jack","plugins":{"key-auth":{"key":"k1"}}}`)
+	a.put("/consumers/jack/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`)
+	a.put("/consumers/jack", `{"username":"jack","plugins":{"key-auth":{"key":"k1"}}}`)
+	a.put("/consumers/jack/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`)
+	a.put("/consumers/jack", `{"username":"jack","plugins":{"key-auth":{"key":"k2"}}}`)
+	a.want("PUT", prefix+"/consumers/jack/credentials/c2", `{"plugins":{"key-auth":{"key":"k2"}}}`, 400,
+		`{"error_msg":"duplicate key of plugin key-auth found with consumer: jack"}`)
+	a.put("/consumers/jack", `{"username":"jack","plugins":{"key-auth":{"key":"k1"}}}`)
+	a.want("PUT", prefix+"/consumers/rose", `{"username":"rose","plugins":{"key-auth":{"key":"k2"}}}`, 400,
+		`{"error_msg":"duplicate key of plugin key-auth found with credential: c1 of consumer: jack"}`)
+	a.put("/global_rules/1", `{"plugins":{"key-auth":{}}}`)
+	a.put("/global_rules/1", `{"plugins":{"key-auth":{}}}`)
+	a.want("PUT", prefix+"/global_rules/2", `{"plugins":{"key-auth":{}}}`, 400,
+		`{"error_msg":"plugin 'key-auth' already exists in global rule with id '1'"}`)
+}
+
 func TestDeclaredObjectsAreReadOnly(t *testing.T) {
 	a := newAPI(t)
 	declared := stored(gateway.Services, "1", `{"name":"declared"}`)
@@ -238,6 +293,36 @@ func BenchmarkPut(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if w := a.call(http.MethodPut, prefix+"/routes/1", plainRoute); w.Code >= 300 {
+			b.Fatal(w.Body)
+		}
+	}
+}
+
+// BenchmarkPutAmongMany writes routes where there are ten thousand of them.
+func BenchmarkPutAmongMany(b *testing.B) {
+	var objects []gateway.Object
+	for i := range 10_000 {
+		objects = append(objects, stored(gateway.Routes, fmt.Sprint(i), fmt.Sprintf(`{"uri":"/r/%d","upstream":{"nodes":{"a:1":1}}}`, i)))
+	}
+	a := openAPI(b, objects)
+	b.ReportAllocs()
+	for b.Loop() {
+		if w := a.call(http.MethodPut, prefix+"/routes/77", `{"uri":"/r/77","upstream":{"nodes":{"a:1":1}}}`); w.Code >= 300 {
+			b.Fatal(w.Body)
+		}
+	}
+}
+
+// BenchmarkDeleteRefused looks through ten thousand routes for one that refers to the upstream.
+func BenchmarkDeleteRefused(b *testing.B) {
+	objects := []gateway.Object{stored(gateway.Upstreams, "1", `{"nodes":{"a:1":1}}`), stored(gateway.Upstreams, "2", `{"nodes":{"a:1":1}}`)}
+	for i := range 10_000 {
+		objects = append(objects, stored(gateway.Routes, fmt.Sprint(i), fmt.Sprintf(`{"uri":"/r/%d","upstream_id":"2"}`, i)))
+	}
+	objects = append(objects, stored(gateway.Routes, "x", `{"uri":"/x","upstream_id":"1"}`))
+	a := openAPI(b, objects)
+	for b.Loop() {
+		if w := a.call(http.MethodDelete, prefix+"/upstreams/1", ""); w.Code != 400 {
 			b.Fatal(w.Body)
 		}
 	}
