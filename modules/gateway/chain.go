@@ -22,7 +22,8 @@ type Entry struct {
 	FilterReadsBody int64
 	// ErrorResponse is `_meta.error_response` as the body to send; nil leaves the plugin's own.
 	ErrorResponse []byte
-	// ErrorIsJSON says that ErrorResponse was given as an object.
+	// ErrorIsJSON says that ErrorResponse was given as an object: like every JSON body of APISIX's it then ends with a
+	// newline, and its type is the plugin's.
 	ErrorIsJSON bool
 }
 
@@ -84,6 +85,9 @@ func sortHooks(hooks []*hook) {
 
 func newHook(entry Entry) *hook {
 	h := &hook{Entry: entry}
+	if entry.ErrorIsJSON {
+		h.ErrorResponse = append(slices.Clip(entry.ErrorResponse), '\n')
+	}
 	h.rewriter, _ = entry.Instance.(Rewriter)
 	h.accessor, _ = entry.Instance.(Accessor)
 	h.beforeProxy, _ = entry.Instance.(BeforeProxy)

@@ -268,9 +268,6 @@ func (x *Exchange) exited(h *hook) Step {
 	}
 	if h.ErrorResponse != nil && x.Response.Status >= 400 {
 		body = h.ErrorResponse
-		if h.ErrorIsJSON {
-			x.Response.Header.Set("Content-Type", "application/json")
-		}
 	}
 	return x.reply(x.Response.Status, body)
 }
