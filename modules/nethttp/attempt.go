@@ -146,8 +146,7 @@ func (a *attempt) resume() {
 	}
 }
 
-// inform passes an informational response on. 100 (Continue) is not the node's to say: the server says it when the body is
-// first read.
+// inform passes an informational response on. 100 (Continue) is not the node's to say, see proceed.
 func (a *attempt) inform(code int, header textproto.MIMEHeader) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -164,18 +163,21 @@ func (a *attempt) inform(code int, header textproto.MIMEHeader) error {
 		}
 	}
 	gateway.DropConnectionFields(&fields)
-	h := a.client.Header()
+	sendInformation(a.client, code, &fields)
+	return nil
+}
+
+// sendInformation sends an informational response with these fields and no others.
+func sendInformation(w http.ResponseWriter, code int, fields *gateway.Header) {
+	h := w.Header()
 	kept := h.Clone()
 	clear(h)
-	for name, value := range fields.All() {
-		h.Add(name, value)
-	}
-	a.client.WriteHeader(code)
+	setFields(h, fields)
+	w.WriteHeader(code)
 	clear(h)
 	for name, values := range kept {
 		h[name] = values
 	}
-	return nil
 }
 
 // read reads from the response body and gives the node its time for it.

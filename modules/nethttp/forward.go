@@ -32,6 +32,7 @@ func (w *wire) forward() {
 	}
 	if w.r.ProtoMajor == 1 && w.r.ContentLength != 0 && !w.wholeRead {
 		w.duplex = http.NewResponseController(w.w).EnableFullDuplex() == nil
+		w.proceed()
 	}
 	for x.Pick() != nil {
 		if done := w.try(); done {
@@ -39,6 +40,14 @@ func (w *wire) forward() {
 		}
 	}
 	w.reply()
+}
+
+// proceed sends the 100 (Continue) that the client waits for. Left to itself net/http sends it from the goroutine that first
+// reads the body, with nothing to keep it from running into another informational response.
+func (w *wire) proceed() {
+	if len(w.read) == 0 && w.r.ProtoAtLeast(1, 1) && gateway.EqualFold(w.r.Header.Get("Expect"), "100-continue") {
+		sendInformation(w.w, http.StatusContinue, new(gateway.Header))
+	}
 }
 
 var errUnaskedSwitch = errors.New("the node switched to a protocol that was not asked for")
