@@ -150,6 +150,16 @@ func TestValuesComeBackAsSent(t *testing.T) {
 		`{"key":"/apisix/routes/7","value":{"id":7,"uri":"/a","upstream":{"nodes":{"a:1":1}}`+times+`}`)
 }
 
+// A name that a schema does not know must not reach a plugin in the place of one that it checks.
+func TestLookalikesReachNoPlugin(t *testing.T) {
+	const body = `{"uri":"/a","plugins":{"key-auth":{"Header":["x"]},"response-rewrite":{"Status_Code":9999}}}`
+	a := newAPI(t)
+	a.put("/routes/1", body)
+	if got := a.value("/routes/1"); !strings.HasPrefix(got, strings.TrimSuffix(body, "}")) {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestCreateTimeStays(t *testing.T) {
 	now := testTime
 	a := newAPI(t, func(c *Config) { c.Now = func() time.Time { return now } })

@@ -77,10 +77,11 @@ func (s *Schema) Validate(value any) error {
 }
 
 // Fill returns a deep copy of value with the schema's defaults filled in. Where only an object or only an array is
-// allowed an empty one of the other becomes that. The value should satisfy the schema: one that does not is filled only
-// up to its first failure.
+// allowed an empty one of the other becomes that, and members that encoding/json would take for a property although
+// their case differs are left out. The value should satisfy the schema: one that does not is filled only up to its first
+// failure.
 func (s *Schema) Fill(value any) any {
-	filled, _ := (&walk{}).check(s.root, value)
+	filled, _ := (&walk{filling: true}).check(s.root, value)
 	return deepCopy(filled)
 }
 

@@ -191,6 +191,12 @@ func TestFill(t *testing.T) {
 		{`{"type":"object"}`, `[]`, `{}`},
 		{`{"type":"array"}`, `{}`, `[]`},
 		{`{"type":"object","properties":{"a":{"default":1},"p":{"type":"object"}}}`, `{"p":[]}`, `{"a":1,"p":{}}`},
+		{`{"properties":{"ab":{"type":"integer"}}}`, `{"Ab":"x","aB":{},"ac":1}`, `{"ac":1}`},
+		{`{"properties":{"ab":{"type":"integer"},"AB":{}}}`, `{"AB":"x","ab":1}`, `{"AB":"x","ab":1}`},
+		{`{"properties":{"ab":{"default":1}}}`, `{"Ab":"x"}`, `{"ab":1}`},
+		{`{"properties":{"f":{"items":{"properties":{"ab":{}}}}}}`, `{"f":[{"Ab":"x"}]}`, `{"f":[{}]}`},
+		{`{"properties":{"k":{}},"patternProperties":{"^[A-Z]$":{"type":"string"}}}`, `{"K":"x","\u212a":"y"}`, `{"K":"x"}`},
+		{`{"properties":{"a":{}},"additionalProperties":{"type":"string"}}`, `{"A":"x"}`, `{"A":"x"}`},
 		{`{}`, `[]`, `[]`},
 		{`{"properties":{"a":{"default":1}}}`, `"text"`, `"text"`},
 	} {

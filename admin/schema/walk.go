@@ -21,6 +21,8 @@ type walk struct {
 	// quiet is above 0 where only success counts, so that no text need be made.
 	quiet int
 	depth int
+	// filling is for those who decode the value afterwards: it leaves lookalikes out.
+	filling bool
 }
 
 // maxWalkDepth is far above what a decoded value can need; it stops a schema that refers to itself without descending.
@@ -192,7 +194,40 @@ func (w *walk) object(n *node, object map[string]any) (map[string]any, error) {
 	if n.maxProps != nil && len(object) > *n.maxProps {
 		return object, w.fail("expect object to have at most %d properties", *n.maxProps)
 	}
+	if w.filling {
+		object = w.withoutLookalikes(n, object)
+	}
 	return object, nil
+}
+
+// withoutLookalikes leaves out members that no part of the schema speaks of and whose names differ from a property's in
+// case alone: encoding/json would take them for the property, and nobody has checked them.
+func (w *walk) withoutLookalikes(n *node, object map[string]any) map[string]any {
+	if n.additional != nil {
+		return object
+	}
+	copied := false
+	for name := range object {
+		if !n.isLookalike(name) {
+			continue
+		}
+		if !copied {
+			object, copied = maps.Clone(object), true
+			w.changes++
+		}
+		delete(object, name)
+	}
+	return object
+}
+
+func (n *node) isLookalike(name string) bool {
+	if _, named := n.named[name]; named {
+		return false
+	}
+	if slices.ContainsFunc(n.patterns, func(p pattern) bool { return p.regexp.MatchString(name) }) {
+		return false
+	}
+	return slices.ContainsFunc(n.properties, func(p property) bool { return strings.EqualFold(p.name, name) })
 }
 
 // depend checks the dependency of a property that is there.
