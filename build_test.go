@@ -29,7 +29,7 @@ func main() {
 `
 
 var modules = []string{
-	"admin.api.ando", "ando", "ando.stores.bolt", "ando.stores.memory", "http.handlers.ando", "http.handlers.ando_admin",
+	"admin.api.ando", "ando", "ando.stores.bolt", "ando.stores.memory", "caddy.listeners.ando", "http.handlers.ando", "http.handlers.ando_admin",
 	"http.handlers.ando_key_auth", "http.handlers.ando_load_balance", "http.handlers.ando_plugin",
 }
 
@@ -119,7 +119,7 @@ func command(dir string, args ...string) *exec.Cmd {
 func run(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := command(dir, args...)
-	cmd.Env = append(cmd.Env, "GOFLAGS=-mod=mod -buildvcs=false", "CGO_ENABLED=0")
+	cmd.Env = append(cmd.Env, "GOFLAGS=-mod=mod -buildvcs=false")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, out)

@@ -103,11 +103,16 @@ func (lease *adminLease) release() {
 		return
 	}
 	if l := lease.listener; l.drop(lease) {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-		defer cancel()
-		if l.server.Shutdown(ctx) != nil {
-			_ = l.server.Close()
-		}
+		l.drain()
+	}
+}
+
+// drain waits for the requests under way.
+func (l *adminListener) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if l.server.Shutdown(ctx) != nil {
+		_ = l.server.Close()
 	}
 }
 
