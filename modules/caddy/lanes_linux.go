@@ -8,10 +8,8 @@ import (
 	"net"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/andogate/ando/modules/lane"
 	"github.com/andogate/ando/modules/lane/poll"
@@ -65,37 +63,5 @@ func openLanes(kind string, log *zap.Logger) (*laneSet, error) {
 // take moves a connection into a loop. It reports false, and leaves the connection as it is, when it is no plain TCP
 // connection.
 func (s *laneSet) take(conn net.Conn, site *lane.Site) bool {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return false
-	}
-	remote, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return false
-	}
-	local, ok := conn.LocalAddr().(*net.TCPAddr)
-	if !ok {
-		return false
-	}
-	fd, err := duplicate(tcp)
-	if err != nil {
-		return false
-	}
-	// The copy keeps the connection; Go's poller must not watch it as well.
-	_ = tcp.Close()
-	loop := s.loops[int(s.next.Add(1))%len(s.loops)]
-	loop.Accept(fd, remote.AddrPort(), local.AddrPort(), site)
-	return true
-}
-
-func duplicate(conn syscall.Conn) (fd int, err error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	controlErr := raw.Control(func(f uintptr) { fd, err = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) })
-	if err == nil {
-		err = controlErr
-	}
-	return fd, err
+	return lane.Give(conn, s.loops[int(s.next.Add(1))%len(s.loops)], site)
 }

@@ -266,8 +266,13 @@ func (e *Engine) refuseBody(x *exchange, refusal *Refusal) {
 
 // reply sends the gateway's own response.
 func (e *Engine) reply(x *exchange) {
-	c := x.client
 	x.FilterHeader()
+	e.sendReply(x)
+}
+
+// sendReply sends a response of the gateway's own whose head is complete.
+func (e *Engine) sendReply(x *exchange) {
+	c := x.client
 	body := x.Response.Body
 	if x.FiltersBody() {
 		body = x.FilterBody(body, true)
@@ -280,7 +285,12 @@ func (e *Engine) reply(x *exchange) {
 	out := e.appendHead(x, e.output(c))
 	if bodyAllowed(x.Response.Status) {
 		out = append(out, "Content-Length: "...)
-		out = strconv.AppendInt(out, int64(len(body)), 10)
+		length := int64(len(body))
+		if x.Broken() {
+			// One more than there will be.
+			length++
+		}
+		out = strconv.AppendInt(out, length, 10)
 		out = append(out, "\r\n"...)
 	}
 	out = append(out, "\r\n"...)
@@ -290,6 +300,11 @@ func (e *Engine) reply(x *exchange) {
 	c.out = out
 	x.replied = true
 	e.driver.Flush(c)
+	if x.Broken() {
+		x.sized = true
+		e.cut(x)
+		return
+	}
 	if x.bodyDone || x.last {
 		e.finish(x)
 		return

@@ -14,6 +14,8 @@ type Conn struct {
 	// FD and Slot are the driver's. So is the rest of Driver.
 	FD     int
 	Driver any
+	// Reset tells the driver's Close that the peer must not take this for the end of what was sent.
+	Reset bool
 
 	engine *Engine
 	state  connState
@@ -105,8 +107,8 @@ type exchange struct {
 	framing Framing
 	// bodyDone: the request body has been read whole. streamed: some of it went past request.
 	bodyDone, streamed bool
-	// chunks: the response body is sent chunked. last: the connection ends with the response.
-	chunks, last, replied, noBody bool
+	// chunks: the response body is sent chunked, sized: with its length. last: the connection ends with the response.
+	chunks, sized, last, replied, noBody bool
 	// abandoned: the client has gone while a goroutine runs a hook.
 	abandoned bool
 

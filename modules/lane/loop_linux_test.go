@@ -21,8 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/lane"
 	"github.com/andogate/ando/modules/lane/poll"
@@ -131,13 +129,9 @@ func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Durat
 			if err != nil {
 				return
 			}
-			raw, _ := conn.(*net.TCPConn).SyscallConn()
-			fd := -1
-			_ = raw.Control(func(f uintptr) { fd, _ = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) })
-			remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-			local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
-			conn.Close()
-			loop.Accept(fd, remote, local, site)
+			if !lane.Give(conn, loop, site) {
+				conn.Close()
+			}
 		}
 	}()
 	t.Cleanup(func() {

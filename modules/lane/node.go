@@ -243,6 +243,14 @@ func (e *Engine) sendInterim(x *exchange, status int) {
 func (e *Engine) respond(x *exchange, c *Conn) {
 	client := x.client
 	x.FilterHeader()
+	if !x.Response.FromNode {
+		// A header filter panicked: what it left is the gateway's own answer.
+		x.node, c.serves = nil, nil
+		e.close(c)
+		e.sendReply(x)
+		e.again(client)
+		return
+	}
 	if !x.bodyDone {
 		// The node has answered before it had the whole request: neither connection can be used again.
 		x.last = true
@@ -263,6 +271,7 @@ func (e *Engine) respond(x *exchange, c *Conn) {
 	case chunks:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
 	case length >= 0 && declared:
+		x.sized = true
 		out = append(out, "Content-Length: "...)
 		out = strconv.AppendInt(out, length, 10)
 		out = append(out, "\r\n"...)
@@ -291,6 +300,10 @@ func (e *Engine) nodeBody(c *Conn, b []byte) (rest []byte) {
 			data = x.FilterBody(data, false)
 		}
 		e.sendChunk(x, data)
+		if x.Broken() {
+			e.cut(x)
+			return nil
+		}
 	}
 	b = b[n:]
 	if done {
@@ -327,6 +340,10 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 	client.out = e.output(client)
 	if x.FiltersBody() {
 		e.sendChunk(x, x.FilterBody(nil, true))
+		if x.Broken() {
+			e.cut(x)
+			return
+		}
 	}
 	if x.chunks {
 		client.out = append(client.out, "0\r\n"...)
@@ -402,8 +419,7 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 
 func (e *Engine) attemptFailed(x *exchange, failure gateway.Failure, repeatable bool) {
 	if x.replied {
-		// Half a response has been sent. Only a broken connection tells the client that the rest is missing.
-		e.abandon(x.client)
+		e.cut(x)
 		return
 	}
 	if x.Failed(failure, repeatable && !x.streamed) {
@@ -413,6 +429,24 @@ func (e *Engine) attemptFailed(x *exchange, failure gateway.Failure, repeatable 
 	}
 	client := x.client
 	e.reply(x)
+	e.again(client)
+}
+
+// cut ends a response of which only a part has been sent, so that the client cannot take it for the whole: without its
+// last chunk, short of its length, or, where only the end of the connection would end it, with a reset.
+func (e *Engine) cut(x *exchange) {
+	client, node := x.client, x.node
+	if node != nil {
+		x.node, node.serves = nil, nil
+		e.close(node)
+	}
+	if !x.chunks && !x.sized {
+		client.Reset = true
+		e.abandon(client)
+		return
+	}
+	x.last = true
+	e.finish(x)
 	e.again(client)
 }
 

@@ -134,9 +134,9 @@ func parseField(line []byte, maxName int) (name, value []byte, _ *Refusal) {
 }
 
 // field looks at one field line. keep is false for those that a lane reads itself, and for names that CGI-like nodes
-// would take for another field: a name with an underscore is dropped, as Caddy's server does.
+// would take for another field: one with an underscore or a dot is dropped, as Caddy's server does.
 func (p *requestParser) field(name, value []byte) (keep bool, _ *Refusal) {
-	if bytes.IndexByte(name, '_') >= 0 {
+	if bytes.IndexByte(name, '_') >= 0 || bytes.IndexByte(name, '.') >= 0 {
 		return false, nil
 	}
 	switch len(name) {

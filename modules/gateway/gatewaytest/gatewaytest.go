@@ -44,15 +44,21 @@ type Wire struct {
 
 // Wires are what Run runs each case on.
 func Wires() []Wire {
-	return []Wire{
+	return append([]Wire{
 		{"net/http", serveNetHTTP},
 		{"push", servePush},
 		{"push bytewise", servePushBytewise},
-	}
+	}, lanes...)
 }
 
 // Run runs the case files of a folder, each on every wire, with every plugin that is registered.
 func Run(t *testing.T, cases fs.FS) {
+	t.Helper()
+	RunOn(t, cases, Wires()...)
+}
+
+// RunOn is Run for other wires.
+func RunOn(t *testing.T, cases fs.FS, wires ...Wire) {
 	t.Helper()
 	names, err := fs.Glob(cases, "*.case")
 	if err != nil || len(names) == 0 {
@@ -68,7 +74,7 @@ func Run(t *testing.T, cases fs.FS) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			for _, wire := range Wires() {
+			for _, wire := range wires {
 				t.Run(wire.Name, func(t *testing.T) { c.run(t, wire) })
 			}
 		})

@@ -356,7 +356,7 @@ func (d driver) CloseWrite(c *lane.Conn) { _ = unix.Shutdown(c.FD, unix.SHUT_WR)
 // Close implements lane.Driver.
 func (d driver) Close(c *lane.Conn) {
 	d.conns[c.FD] = nil
-	unix.Close(c.FD)
+	lane.CloseSocket(c)
 }
 
 // HandOver implements lane.Driver.

@@ -360,7 +360,7 @@ func (l *Loop) settle(s *state) {
 	case s.pending > 0:
 	case s.dead:
 		l.release(s)
-		unix.Close(s.c.FD)
+		lane.CloseSocket(s.c)
 	default:
 		l.release(s)
 		lane.HandOver(s.c.FD, s.read, s.c.Pending(), s.c.Site().HandOver)
@@ -446,13 +446,11 @@ func (d driver) Close(c *lane.Conn) {
 		return
 	}
 	s.dead = true
-	if s.connecting {
-		e := d.ring.next()
-		e.op, e.fd, e.data, e.addr = opAsyncCancel, -1, didCancel|uint64(s.slot), didConnect|uint64(s.slot)
+	if s.pending > 0 {
 		s.pending++
-	} else if s.pending > 0 {
-		// It ends what is in flight, sends included, which a cancel of the receive would leave.
-		_ = unix.Shutdown(c.FD, unix.SHUT_RDWR)
+		e := d.ring.next()
+		e.op, e.fd, e.data = opAsyncCancel, int32(c.FD), didCancel|uint64(s.slot)
+		e.opFlags = cancelAll | cancelFD
 	}
 	d.settle(s)
 }

@@ -38,6 +38,9 @@ const (
 	cqeBuffer = 1 << 0
 	cqeMore   = 1 << 1
 
+	cancelAll = 1 << 0
+	cancelFD  = 1 << 1
+
 	registerPbufRing = 22
 
 	mmapSQEs = 0x10000000
