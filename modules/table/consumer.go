@@ -4,7 +4,6 @@ package table
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -32,14 +31,11 @@ type credential struct {
 func (b *builder) compileConsumer(e, old *entry) error {
 	c := &consumer{consumer: &gateway.Consumer{Name: e.ID, Object: e.Object}}
 	e.compiled = c
-	err := b.fillConsumer(c, e, old)
-	if err == nil {
-		err = b.addCredentials(e, c)
+	if err := b.fillConsumer(c, e, old); err != nil {
+		c.consumer.Fault, c.credentials = 503, nil
+		return err
 	}
-	if err != nil {
-		c.consumer.Fault = 503
-	}
-	return err
+	return b.addCredentials(e, c)
 }
 
 func (b *builder) fillConsumer(c *consumer, e, old *entry) error {
@@ -65,11 +61,11 @@ func (b *builder) fillConsumer(c *consumer, e, old *entry) error {
 		c.consumer.GroupID = c.groupID
 		b.t.groupConsumers = b.t.groupConsumers.with(idPair(c.groupID, e.ID), &e.ID)
 		group, ok := compiled[*pluginSet](b.t, kindGroups, c.groupID)
-		if !ok || group.err != nil {
+		if ok && group.err == nil {
+			set = set.merge(group)
+		} else {
 			c.consumer.Fault = 503
-			return nil
 		}
-		set = set.merge(group)
 	}
 	c.consumer.Plugins = consumerEntries(set)
 	return nil
@@ -98,20 +94,16 @@ func (c *consumer) entry(plugin *gateway.Plugin) (gateway.Entry, bool) {
 	return c.consumer.Plugins[i], true
 }
 
+// addCredentials enters the consumer's credentials. The error says that somebody else has a key; when that is stored
+// already the first in key order is found by it.
 func (b *builder) addCredentials(e *entry, c *consumer) error {
 	var taken error
+	// A consumer does not conflict with its own credentials.
+	own := gateway.Key(gateway.Credentials, gateway.CredentialID(e.ID, ""))
+	isOwn := func(owner string) bool { return strings.HasPrefix(owner, own) }
 	for _, credential := range c.credentials {
-		// A consumer does not conflict with its own credentials.
-		own := gateway.Key(gateway.Credentials, gateway.CredentialID(e.ID, ""))
-		if other, ok := b.conflict(credential, func(owner string) bool { return strings.HasPrefix(owner, own) }); ok && taken == nil {
-			taken = other
-		}
+		taken = first(taken, b.conflict(credential, isOwn))
 		b.addCredential(credential, e.Key(), &gateway.Credential{Consumer: c.consumer, Config: credential.config})
-	}
-	if taken != nil && b.prior == nil {
-		// What is stored already cannot be refused: the first in key order has the key.
-		b.faults = append(b.faults, fmt.Errorf("%s: %w", e.Key(), taken))
-		return nil
 	}
 	return taken
 }
@@ -151,7 +143,7 @@ func (b *builder) compileCredential(e *entry) error {
 		return nil
 	}
 	c := credentials[0]
-	taken, _ := b.conflict(c, func(string) bool { return false })
+	taken := b.conflict(c, func(string) bool { return false })
 	e.compiled = c
 	b.addCredential(c, e.Key(), &gateway.Credential{ID: id, Consumer: owner.consumer, Config: c.config})
 	return taken

@@ -46,21 +46,21 @@ func (b *builder) index(plugin string) *credentialIndex {
 }
 
 // conflict returns the refusal of a key that another object has. allowed are the owners that do not count.
-func (b *builder) conflict(c *credential, allowed func(owner string) bool) (error, bool) {
+func (b *builder) conflict(c *credential, allowed func(owner string) bool) error {
 	if !c.unique {
-		return nil, false
+		return nil
 	}
 	slot := b.index(c.plugin.Name).keys.get(c.key)
 	if slot == nil {
-		return nil, false
+		return nil
 	}
 	for _, o := range slot.owners {
 		if !allowed(o.object) {
 			return fmt.Errorf("duplicate %s of plugin %s found with %s",
-				c.plugin.UniqueField, c.plugin.Name, describe(o.credential)), true
+				c.plugin.UniqueField, c.plugin.Name, describe(o.credential))
 		}
 	}
-	return nil, false
+	return nil
 }
 
 func describe(c *gateway.Credential) string {

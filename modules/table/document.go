@@ -5,6 +5,7 @@ package table
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -109,13 +110,16 @@ func (d *document) uris() ([]string, error) { return readStrings("uri", either(d
 // hosts returns the host patterns in lower case.
 func (d *document) hosts() ([]string, error) {
 	hosts, err := readStrings("hosts", either(d.Host, d.Hosts))
-	kept := hosts[:0]
-	for _, host := range hosts {
-		if host != "" {
-			kept = append(kept, strings.ToLower(host))
-		}
+	if err != nil {
+		return nil, err
 	}
-	return kept, err
+	for i, host := range hosts {
+		if host == "" {
+			return nil, errors.New("invalid configuration: property \"hosts\" validation failed: empty host")
+		}
+		hosts[i] = strings.ToLower(host)
+	}
+	return hosts, nil
 }
 
 func (d *document) remoteAddrs() (*addrSet, error) {

@@ -120,13 +120,12 @@ func (m hashMap[T]) without(key string) hashMap[T] {
 
 // drop removes a key that is there.
 func (m hashMap[T]) drop(key string, hash uint64, left int) hashMap[T] {
-	bit, i := uint64(0), 0
 	if left == 0 {
-		i = m.index(key)
-	} else {
-		bit = uint64(1) << (hash & (1<<hashStep - 1))
-		i = bits.OnesCount64(m.used & (bit - 1))
+		i := m.index(key)
+		return hashMap[T]{slots: slices.Concat(m.slots[:i], m.slots[i+1:])}
 	}
+	bit := uint64(1) << (hash & (1<<hashStep - 1))
+	i := bits.OnesCount64(m.used & (bit - 1))
 	if !m.slots[i].isNode() {
 		return hashMap[T]{used: m.used &^ bit, slots: slices.Concat(m.slots[:i], m.slots[i+1:])}
 	}

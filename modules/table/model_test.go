@@ -49,7 +49,7 @@ func (m *model) run(steps int) {
 	compiler := toyCompiler(m.router)
 	empty, _ := compiler.Compile(0, nil)
 	table := empty.(*Table)
-	for range steps {
+	for step := range steps {
 		var changes []gateway.Change
 		for range 1 + m.rand.IntN(3) {
 			m.rev++
@@ -71,6 +71,11 @@ func (m *model) run(steps int) {
 		all := slices.Collect(maps.Values(m.objects))
 		whole, _ := compiler.Compile(m.rev, all)
 		m.compare(table, whole.(*Table), newOracle(m.router, all))
+		if step%5 == 0 {
+			again, _ := compiler.Recompile(table, m.rev, all)
+			table = again.(*Table)
+			m.compare(table, whole.(*Table), newOracle(m.router, all))
+		}
 		if m.Failed() {
 			for _, o := range all {
 				m.Logf("%s created %d: %s", o.Key(), o.Created, o.Value)

@@ -135,7 +135,7 @@ func compileShape(text string, end int, keep bool) *shape {
 	return s
 }
 
-// add appends a token; neighbouring literals become one.
+// add appends a token; adjacent literals become one.
 func (s *shape) add(kind tokenKind, text string) {
 	if kind != literal {
 		s.tokens = append(s.tokens, token{kind: kind})

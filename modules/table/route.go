@@ -142,7 +142,7 @@ func (b *builder) compileUpstream(e, old *entry) error {
 }
 
 // compileRoute compiles a route and enters it in the router. A route that cannot be served matches as far as it can be
-// read, and answers 503.
+// read, and answers 503. One whose paths or hosts cannot be read is left out: it would answer 503 for others.
 func (b *builder) compileRoute(e, old *entry) error {
 	d, err := readDocument(e.Value)
 	if err != nil {
@@ -152,7 +152,11 @@ func (b *builder) compileRoute(e, old *entry) error {
 	if err != nil || len(uris) == 0 {
 		return first(err, fmt.Errorf("invalid configuration: property %q is required", "uri"))
 	}
-	r := &rule{uris: uris, created: e.Created}
+	hosts, err := d.hosts()
+	if err != nil {
+		return err
+	}
+	r := &rule{uris: uris, hosts: hosts, created: e.Created}
 	r.route.ID = e.ID
 	b.references(e, d, r)
 
@@ -214,14 +218,13 @@ func (r *rule) fault(status int, reason string) {
 func (r *rule) readFields(d *document) error {
 	var status, priority *int
 	var methods []string
-	var err [7]error
-	r.hosts, err[0] = d.hosts()
-	methods, err[1] = readStrings("methods", d.Methods)
-	err[2] = read("priority", d.Priority, &priority)
-	err[3] = read("status", d.Status, &status)
-	r.route.Timeout, err[4] = d.timeout()
-	err[5] = read("name", d.Name, &r.route.Name)
-	err[6] = read("labels", d.Labels, &r.route.Labels)
+	var err [6]error
+	methods, err[0] = readStrings("methods", d.Methods)
+	err[1] = read("priority", d.Priority, &priority)
+	err[2] = read("status", d.Status, &status)
+	r.route.Timeout, err[3] = d.timeout()
+	err[4] = read("name", d.Name, &r.route.Name)
+	err[5] = read("labels", d.Labels, &r.route.Labels)
 	r.methods = methodsOf(methods)
 	r.off = status != nil && *status == 0
 	if priority != nil {

@@ -165,7 +165,7 @@ func (t *Table) Objects(kind gateway.Kind) iter.Seq[gateway.Object] {
 // Revision implements gateway.Table.
 func (t *Table) Revision() uint64 { return t.rev }
 
-// idPair joins two ids so that those with the same first one are neighbours. No id contains the separator.
+// idPair joins two ids so that those with the same first one are next to each other. No id contains the separator.
 func idPair(first, second string) string { return first + "\x00" + second }
 
 var _ gateway.Table = (*Table)(nil)
