@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"sync"
@@ -85,7 +86,7 @@ func sortHooks(hooks []*hook) {
 
 func newHook(entry Entry) *hook {
 	h := &hook{Entry: entry}
-	if entry.ErrorIsJSON {
+	if entry.ErrorIsJSON && !bytes.HasSuffix(entry.ErrorResponse, []byte("\n")) {
 		h.ErrorResponse = append(slices.Clip(entry.ErrorResponse), '\n')
 	}
 	h.rewriter, _ = entry.Instance.(Rewriter)
