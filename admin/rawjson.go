@@ -65,7 +65,7 @@ func (t token) unexpected(expected string) error {
 	if t.kind != tokenError {
 		found = tokenNames[t.kind]
 	}
-	return fmt.Errorf("Expected %s but found %s at character %d", expected, found, t.start+1) //nolint:staticcheck // APISIX's text
+	return fmt.Errorf("Expected %s but found %s at character %d", expected, found, t.start+1)
 }
 
 // scanner reads a document once and writes it to out. drops are the parts of out that a later member has replaced.
@@ -205,7 +205,7 @@ func (s *scanner) value(t token) error {
 func (s *scanner) nested(read func() error) error {
 	s.depth++
 	if s.depth > maxDepth {
-		return fmt.Errorf("Found too many nested data structures (%d) at character %d", s.depth, s.pos) //nolint:staticcheck // APISIX's text
+		return fmt.Errorf("Found too many nested data structures (%d) at character %d", s.depth, s.pos)
 	}
 	s.out = append(s.out, s.in[s.pos-1])
 	err := read()
