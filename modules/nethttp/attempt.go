@@ -118,13 +118,16 @@ func (a *attempt) gotConn() {
 func (a *attempt) wroteRequest(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.over || err != nil {
-		return
-	}
-	a.wrote = true
-	if a.head {
+	switch {
+	case a.over:
+	case err != nil:
+		// The round trip ends with an error, or has its response already.
 		a.timer.Stop()
-	} else {
+	case a.head:
+		a.wrote = true
+		a.timer.Stop()
+	default:
+		a.wrote = true
 		a.timer.Reset(a.timeout.Read)
 	}
 }

@@ -98,6 +98,13 @@ func TestRetriesAfterConnectError(t *testing.T) {
 	if got := response.Header.Get("X-APISIX-Upstream-Status"); got != "502, 502" {
 		t.Errorf("upstream status %q", got)
 	}
+
+	u.RetryTimeout = time.Nanosecond
+	response, _ = do(t, "GET", s.URL, nil)
+	wantStatus(t, response, 502)
+	if got := response.Header.Get("X-APISIX-Upstream-Status"); got != "502" {
+		t.Errorf("after the time for retries: upstream status %q", got)
+	}
 }
 
 // hangUp is a node that reads whole requests and closes the connection without an answer.

@@ -220,6 +220,23 @@ func TestHashOn(t *testing.T) {
 	}
 }
 
+func TestHashingAllocatesNothing(t *testing.T) {
+	x := new(gateway.Exchange)
+	x.Request.Client = netip.MustParseAddrPort("192.0.2.1:1")
+	x.Request.Header.Add("X-User-Id", "jack")
+	x.Request.Header.Add("Cookie", "a=b; sid=1234")
+	x.Request.Query = "user=jack"
+	for _, on := range []string{
+		`"key":"remote_addr"`, `"key":"arg_user"`, `"hash_on":"header","key":"X-User-Id"`, `"hash_on":"cookie","key":"sid"`,
+		`"hash_on":"consumer"`,
+	} {
+		b := compile(t, `{"type":"chash",`+on+`,"nodes":{"a":1,"b":2}}`, nil).Balancer
+		if got := testing.AllocsPerRun(100, func() { b.Pick(x) }); got != 0 {
+			t.Errorf("%s: %v allocations per pick", on, got)
+		}
+	}
+}
+
 func TestClientCertificate(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
