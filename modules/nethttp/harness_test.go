@@ -33,7 +33,6 @@ func TestMain(m *testing.M) {
 	deadline := time.Now().Add(10 * time.Second)
 	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
 		runtime.Gosched()
-		time.Sleep(time.Millisecond)
 	}
 	if n := runtime.NumGoroutine(); code == 0 && n > before {
 		stacks := make([]byte, 1<<20)

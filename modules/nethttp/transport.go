@@ -193,7 +193,7 @@ func (t *Transports) dialTLS(ctx context.Context, network, name string) (net.Con
 	}
 	config := &tls.Config{
 		ServerName:         to.serverName,
-		InsecureSkipVerify: !to.verify, //nolint:gosec // APISIX's tls.verify is false by default.
+		InsecureSkipVerify: !to.verify, // APISIX's tls.verify is false by default.
 		RootCAs:            t.RootCAs,
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"http/1.1"},
