@@ -168,6 +168,7 @@ func (e *Engine) park(x *exchange) {
 
 func (e *Engine) unpark(x *exchange, step gateway.Step) {
 	if x.abandoned {
+		x.Response.Status = 499
 		x.Finish()
 		e.release(x)
 		return
@@ -412,12 +413,12 @@ func (e *Engine) abandon(c *Conn) {
 	if x.cancel != nil {
 		x.cancel()
 	}
-	if !x.replied {
-		x.Response.Status = 499
-	}
 	if state == clientParked {
 		x.abandoned = true
 		return
+	}
+	if !x.replied {
+		x.Response.Status = 499
 	}
 	x.Finish()
 	e.release(x)

@@ -177,6 +177,7 @@ func (m *Machine) next() { m.act(m.x.Next(false)) }
 
 func (m *Machine) act(step gateway.Step) {
 	if m.gone {
+		m.x.Response.Status = 499
 		m.finish()
 		return
 	}
