@@ -11,6 +11,12 @@ COPY --from=builder /usr/bin/caddy /usr/bin/caddy
 # A container's Admin API is reached through a published port, so it needs a key.
 COPY <<"EOF" /etc/caddy/Caddyfile
 {
+	default_bind ando/
+	servers {
+		listener_wrappers {
+			ando
+		}
+	}
 	ando {
 		admin :9180 {
 			key admin {$ANDO_ADMIN_KEY}

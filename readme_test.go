@@ -41,7 +41,7 @@ var blocks = []struct {
 	{"go run ./cmd/ando run\ngo test ./...\n", (*reader).start},
 	{"curl -X PUT http://localhost:9180/apisix/admin/routes/1", (*reader).script},
 	{"curl -i -H 'apikey: jacks-key'", (*reader).requests},
-	{"{\n\tando {\n", (*reader).caddyfile},
+	{"{\n\tdefault_bind ando/\n", (*reader).caddyfile},
 	{"ANDO_ADMIN_KEY=secret go run ./cmd/ando validate", (*reader).script},
 	{"{\n  \"apps\": {", (*reader).json},
 	// xcaddy itself cannot be had everywhere; TestXcaddyBuild builds what it generates.

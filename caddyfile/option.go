@@ -24,6 +24,7 @@ var optionWords = []string{
 //		admin <address>|off {
 //			key <name> <key> [admin|viewer]
 //			origins <origin...>
+//			hosts <name...>
 //		}
 //		store bolt [<path>] | memory
 //		router radixtree_host_uri|radixtree_uri|radixtree_uri_with_parameter
@@ -133,8 +134,14 @@ func parseAdminOption(d *caddyfile.Dispenser, app *andocaddy.App) error {
 				return err
 			}
 			app.Admin.Origins = append(app.Admin.Origins, origins...)
+		case "hosts":
+			hosts, err := some(d)
+			if err != nil {
+				return err
+			}
+			app.Admin.Hosts = append(app.Admin.Hosts, hosts...)
 		default:
-			return unknown(d, "admin", []string{"key", "origins"})
+			return unknown(d, "admin", []string{"hosts", "key", "origins"})
 		}
 	}
 	return nil

@@ -138,6 +138,12 @@ func TestJSON(t *testing.T) {
 
 // generation is a Caddyfile with a site that tells it from others, and a declared route.
 const generation = `{
+	default_bind ando/
+	servers {
+		listener_wrappers {
+			ando
+		}
+	}
 	ando {
 		admin localhost:$ADMIN
 	}
@@ -231,7 +237,7 @@ func keepAlive(t *testing.T, url string) func() (reused bool) {
 func TestAdminMovesAndKeysChange(t *testing.T) {
 	m := newMachine(t)
 	config := func(address, key string) string {
-		return fmt.Sprintf("{\n\tando {\n\t\tadmin %s {\n\t\t\tkey k %s\n\t\t}\n\t}\n}\nhttp://:$PORT {\n\tando\n}\n", address, key)
+		return fmt.Sprintf("{\n\tdefault_bind ando/\n\tando {\n\t\tadmin %s {\n\t\t\tkey k %s\n\t\t}\n\t}\n}\nhttp://:$PORT {\n\tando\n}\n", address, key)
 	}
 	m.write("Caddyfile", config("localhost:$ADMIN", "first"))
 	m.start("run")

@@ -67,7 +67,8 @@ func (s *site) load(handlers, appFields, apps string) error {
 		"logging": {"logs": {"default": {"level": "PANIC"}}},
 		"apps": {
 			"ando": {"admin": {"listen": "127.0.0.1:%s" %s}, "store": %s %s},
-			"http": {"servers": {"s": {"listen": ["127.0.0.1:%s"], "automatic_https": {"disable": true},
+			"http": {"servers": {"s": {"listen": ["ando/127.0.0.1:%s"], "protocols": ["h1"],
+				"listener_wrappers": [{"wrapper": "ando"}], "automatic_https": {"disable": true},
 				"routes": [{"handle": [%s]}]}}}
 			%s
 		}}`, s.admin, s.adminFields, s.store, appFields, s.port, handlers, apps), true)
@@ -95,7 +96,6 @@ func (s *site) do(method, port, path, body string, header ...string) string {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	// Connections are not kept: those to the server end with its config.
 	r.Close = true
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {

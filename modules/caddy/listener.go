@@ -79,6 +79,7 @@ func openAdmin(address string) (*adminListener, error) {
 	l.server = &http.Server{
 		Handler:           http.HandlerFunc(l.serveHTTP),
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          zap.NewStdLog(caddy.Log().Named("ando.admin")),
