@@ -21,7 +21,7 @@ type builder struct {
 	// has changed.
 	changed [kindCount][]*entry
 	dirty   [kindCount]map[string]bool
-	// globalsChanged and the like say that what is made of all objects of a kind is stale.
+	// globalsChanged says that the chain of the global rules is stale.
 	globalsChanged bool
 
 	// faults are the objects that cannot be served, refusals the same for changed objects alone.

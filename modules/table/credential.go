@@ -72,7 +72,7 @@ func describe(c *gateway.Credential) string {
 
 func (b *builder) addCredential(c *credential, object string, compiled *gateway.Credential) {
 	index := b.index(c.plugin.Name)
-	changed := new(credentialSlot)
+	var changed credentialSlot
 	if old := index.keys.get(c.key); old != nil {
 		changed.owners = old.owners
 	}
@@ -93,7 +93,7 @@ func (b *builder) dropCredential(c *credential, object string) {
 	case len(old.owners) == 1:
 		index.keys = index.keys.without(c.key)
 	default:
-		index.keys = index.keys.with(c.key, &credentialSlot{slices.Concat(old.owners[:i], old.owners[i+1:])})
+		index.keys = index.keys.with(c.key, credentialSlot{slices.Concat(old.owners[:i], old.owners[i+1:])})
 	}
 }
 

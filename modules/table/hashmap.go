@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// hashMap is an immutable map from text to *T: a hash trie with 64 ways. A change copies one node per level and shares
-// all others. The zero value is empty. Nodes stand in their parent's array, so that each level costs one cache miss.
+// hashMap is an immutable map from text to T: a hash trie with 64 ways. A change copies one node per level and shares
+// all others. The zero value is empty. Nodes and values stand in their parent's array, so that each level costs one cache miss.
 type hashMap[T any] struct {
 	// used has a bit for each slot that is there. Nodes below the last level keep all their slots in a row instead.
 	used  uint64
@@ -19,8 +19,8 @@ type hashMap[T any] struct {
 // hashSlot is a pair, or a node of the next level when next has slots.
 type hashSlot[T any] struct {
 	key   string
-	value *T
 	next  hashMap[T]
+	value T
 }
 
 func (s *hashSlot[T]) isNode() bool { return len(s.next.slots) > 0 }
@@ -34,7 +34,7 @@ var hashSeed = maphash.MakeSeed()
 
 func hashOf(key string) uint64 { return maphash.String(hashSeed, key) }
 
-// get returns what is under key, or nil.
+// get returns what is under key, or nil. It must not be changed.
 func (m *hashMap[T]) get(key string) *T {
 	_, value := m.find(key)
 	return value
@@ -56,13 +56,13 @@ func (m *hashMap[T]) find(key string) (held string, value *T) {
 			if slot.key != key {
 				return "", nil
 			}
-			return slot.key, slot.value
+			return slot.key, &slot.value
 		}
 		m = &slot.next
 		hash >>= hashStep
 	}
 	if i := m.index(key); i >= 0 {
-		return m.slots[i].key, m.slots[i].value
+		return m.slots[i].key, &m.slots[i].value
 	}
 	return "", nil
 }
@@ -73,7 +73,7 @@ func (m *hashMap[T]) index(key string) int {
 }
 
 // with returns the map with value under key.
-func (m hashMap[T]) with(key string, value *T) hashMap[T] {
+func (m hashMap[T]) with(key string, value T) hashMap[T] {
 	return m.put(hashSlot[T]{key: key, value: value}, hashOf(key), hashBits)
 }
 

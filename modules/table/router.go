@@ -103,7 +103,7 @@ func (r *router) change(rule *rule, edit func(*tree[leaf]) *tree[leaf]) {
 			continue
 		}
 		if next := edit(r.hosts.get(host)); next != nil {
-			r.hosts = r.hosts.with(host, next)
+			r.hosts = r.hosts.with(host, *next)
 		} else {
 			r.hosts = r.hosts.without(host)
 		}

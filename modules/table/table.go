@@ -21,7 +21,7 @@ type Table struct {
 	objects [kindCount]*tree[entry]
 	router  router
 	// upstreams are the shared ones that compiled.
-	upstreams   hashMap[gateway.Upstream]
+	upstreams   hashMap[*gateway.Upstream]
 	credentials []credentialIndex
 	globals     *gateway.Chain
 
@@ -122,7 +122,12 @@ func (t *Table) Consumer(name string) *gateway.Consumer {
 }
 
 // Upstream implements gateway.Table.
-func (t *Table) Upstream(id string) *gateway.Upstream { return t.upstreams.get(id) }
+func (t *Table) Upstream(id string) *gateway.Upstream {
+	if u := t.upstreams.get(id); u != nil {
+		return *u
+	}
+	return nil
+}
 
 // Metadata implements gateway.Table.
 func (t *Table) Metadata(plugin string) any {

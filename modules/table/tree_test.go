@@ -114,7 +114,7 @@ func TestHashMapAgainstMap(t *testing.T) {
 		} else {
 			value := key + "="
 			want[key] = value
-			m = m.with(key, &value)
+			m = m.with(key, value)
 		}
 		if i == 10000 {
 			old, oldWant = m, maps.Clone(want)
@@ -148,9 +148,9 @@ func compareHashMap(t *testing.T, r *rand.Rand, m hashMap[string], want map[stri
 // TestHashMapCollision drives the node that keys share when all the bits of their hashes are the same.
 func TestHashMapCollision(t *testing.T) {
 	a, b := "a", "b"
-	m := hashMap[string]{}.put(hashSlot[string]{key: a, value: &a}, 0, 0).put(hashSlot[string]{key: b, value: &b}, 0, 0)
-	m = m.put(hashSlot[string]{key: a, value: &b}, 0, 0)
-	if len(m.slots) != 2 || m.slots[m.index(a)].value != &b || m.slots[m.index(b)].value != &b {
+	m := hashMap[string]{}.put(hashSlot[string]{key: a, value: a}, 0, 0).put(hashSlot[string]{key: b, value: b}, 0, 0)
+	m = m.put(hashSlot[string]{key: a, value: b}, 0, 0)
+	if len(m.slots) != 2 || m.slots[m.index(a)].value != b || m.slots[m.index(b)].value != b {
 		t.Fatalf("got %+v", m)
 	}
 	if m = m.drop(a, 0, 0); len(m.slots) != 1 || m.slots[0].key != b {
