@@ -86,9 +86,10 @@ func open(path string, patience time.Duration) (*Store, error) {
 func (s *Store) open(patience time.Duration) error {
 	err := s.guard(func() (err error) {
 		// The free list is kept in the file. Without it bbolt would have to walk all pages to open one, and panics on a
-		// goroutine of its own, where nobody can recover, when one of them is damaged.
+		// goroutine of its own, where nobody can recover, when one of them is damaged. As an array it gives out the first
+		// pages that are free, so that those of one commit are near each other on the disk.
 		s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
-			Timeout: patience, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+			Timeout: patience, FreelistType: bbolt.FreelistArrayType, NoStatistics: true,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				file, err := os.OpenFile(name, flag, mode)
 				s.file = file
