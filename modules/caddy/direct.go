@@ -4,25 +4,62 @@ package andocaddy
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/andogate/ando/modules/lane"
 )
 
-// handsAllToGateway reports whether the server, as configured, would do nothing with any request but give it to the
-// `ando` handler. It is called before the server's routes are provisioned. When in doubt the answer is no: then Caddy's
-// server serves.
-func handsAllToGateway(s *caddyhttp.Server) bool {
+// gatewayHosts reports whether the server, as configured, would do nothing with a request but give it to the `ando`
+// handler, and for which hosts: nil means all. It is called before the server's routes are provisioned. When in doubt the
+// answer is no: then Caddy's server serves.
+func gatewayHosts(s *caddyhttp.Server) (hosts *lane.Hosts, ok bool) {
 	if s.Logs != nil || s.Errors != nil || s.Metrics != nil || s.TrustedProxiesRaw != nil || len(s.NamedRoutes) > 0 ||
-		s.StrictSNIHost != nil && *s.StrictSNIHost || len(s.ExpectedUnderscoreHeaders) > 0 || len(s.ExpectedDotHeaders) > 0 ||
-		s.ReadTimeout > 0 || s.WriteTimeout > 0 {
-		return false
+		s.StrictSNIHost != nil && *s.StrictSNIHost || s.TLSConnPolicies != nil && hasClientAuth(s) ||
+		len(s.ExpectedUnderscoreHeaders) > 0 || len(s.ExpectedDotHeaders) > 0 || s.ReadTimeout > 0 || s.WriteTimeout > 0 {
+		return nil, false
 	}
-	return onlyGateway(s.Routes)
+	var names []string
+	for _, route := range s.Routes {
+		if !onlyGateway(route.HandlersRaw) || route.Group != "" {
+			return nil, false
+		}
+		if len(route.MatcherSetsRaw) == 0 {
+			// It takes what the routes before it leave, which is everything.
+			return nil, true
+		}
+		for _, set := range route.MatcherSetsRaw {
+			raw, ok := set["host"]
+			var more []string
+			if !ok || len(set) != 1 || json.Unmarshal(raw, &more) != nil {
+				return nil, false
+			}
+			names = append(names, more...)
+		}
+	}
+	for _, name := range names {
+		// A placeholder, or a wildcard that is not the first label.
+		if strings.ContainsAny(strings.TrimPrefix(name, "*."), "{*") {
+			return nil, false
+		}
+	}
+	return lane.NewHosts(names), len(names) > 0
 }
 
-// onlyGateway reports whether a route list comes down to one `ando` handler for every request.
-func onlyGateway(routes caddyhttp.RouteList) bool {
-	if len(routes) != 1 || len(routes[0].MatcherSetsRaw) > 0 || len(routes[0].HandlersRaw) != 1 {
+// hasClientAuth: client certificates bind a request's host to the connection's, which Caddy's server checks.
+func hasClientAuth(s *caddyhttp.Server) bool {
+	for _, policy := range s.TLSConnPolicies {
+		if policy.ClientAuthentication != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// onlyGateway reports whether handlers come down to one `ando` handler for every request.
+func onlyGateway(handlers []json.RawMessage) bool {
+	if len(handlers) != 1 {
 		return false
 	}
 	var handler struct {
@@ -30,14 +67,15 @@ func onlyGateway(routes caddyhttp.RouteList) bool {
 		Routes  caddyhttp.RouteList `json:"routes"`
 		Errors  json.RawMessage     `json:"errors"`
 	}
-	if json.Unmarshal(routes[0].HandlersRaw[0], &handler) != nil {
+	if json.Unmarshal(handlers[0], &handler) != nil {
 		return false
 	}
 	switch handler.Handler {
 	case "ando":
 		return true
 	case "subroute":
-		return handler.Errors == nil && onlyGateway(handler.Routes)
+		return handler.Errors == nil && len(handler.Routes) == 1 && len(handler.Routes[0].MatcherSetsRaw) == 0 &&
+			handler.Routes[0].Group == "" && onlyGateway(handler.Routes[0].HandlersRaw)
 	}
 	return false
 }

@@ -60,8 +60,7 @@ func openLanes(kind string, log *zap.Logger) (*laneSet, error) {
 	return nil, errors.Join(errs...)
 }
 
-// take moves a connection into a loop. It reports false, and leaves the connection as it is, when it is no plain TCP
-// connection.
+// take moves a connection into a loop; see lane.Give.
 func (s *laneSet) take(conn net.Conn, site *lane.Site) bool {
 	return lane.Give(conn, s.loops[int(s.next.Add(1))%len(s.loops)], site)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/andogate/ando/modules/lane"
 )
 
 func init() {
@@ -39,6 +41,9 @@ func (s *socket) accept() {
 		if err != nil {
 			s.err = err
 			return
+		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			conn = &lane.Socket{TCPConn: tcp}
 		}
 		s.conns <- conn
 	}

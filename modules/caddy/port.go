@@ -4,6 +4,7 @@ package andocaddy
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"slices"
@@ -34,8 +35,10 @@ type port struct {
 // portGeneration is one config's share in a port.
 type portGeneration struct {
 	server *caddyhttp.Server
-	// app is set when the server hands every request to the gateway, so that lanes may serve its connections.
-	app *App
+	// app is set when the server hands requests to the gateway alone, so that lanes may serve its connections; hosts are
+	// those for which it does, nil for all.
+	app   *App
+	hosts *lane.Hosts
 }
 
 type portTable struct {
@@ -88,7 +91,7 @@ func (p *port) update() {
 		// Connections of the server before go on with what they began with.
 		p.server = newPortServer(p, settings)
 	}
-	p.site.Serve(nil)
+	p.site.Serve(nil, nil)
 	if gen.app == nil {
 		return
 	}
@@ -110,27 +113,55 @@ func (p *port) update() {
 
 func (p *port) serveLane(gen *portGeneration) {
 	if gen.app.running != nil && gen.app.lanes != nil {
-		p.site.Serve(gen.app.running.gateway)
+		p.site.Serve(gen.app.running.gateway, gen.hosts)
 	}
 }
 
 // take finds a place for a new connection.
 func (p *port) take(conn net.Conn) {
 	gen := p.newest.Load()
-	if gen.app != nil {
-		select {
-		case <-gen.app.settled:
-			if gen.app.lanes != nil && gen.app.lanes.take(conn, &p.site) {
-				return
-			}
-		default:
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		if !gen.laneTakes(conn, &p.site) {
+			p.serve(conn)
 		}
+		return
 	}
-	p.serve(conn)
+	go func() {
+		// A handshake waits for the client, which may never go on.
+		ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
+		defer cancel()
+		if secure.HandshakeContext(ctx) != nil {
+			_ = secure.Close()
+			return
+		}
+		if secure.ConnectionState().NegotiatedProtocol == "h2" || !gen.laneTakes(secure, &p.site) {
+			p.serve(secure)
+		}
+	}()
+}
+
+// handshakeTime bounds a TLS handshake.
+const handshakeTime = 10 * time.Second
+
+// laneTakes moves a connection into a loop if this generation has any and its gateway is there.
+func (gen *portGeneration) laneTakes(conn net.Conn, site *lane.Site) bool {
+	if gen.app == nil {
+		return false
+	}
+	select {
+	case <-gen.app.settled:
+		return gen.app.lanes != nil && gen.app.lanes.take(conn, site)
+	default:
+		return false
+	}
 }
 
 // serve gives a connection to net/http.
 func (p *port) serve(conn net.Conn) {
+	if socket, ok := conn.(*lane.Socket); ok {
+		conn = socket.TCPConn
+	}
 	ports.mu.Lock()
 	server := p.server
 	ports.mu.Unlock()
@@ -169,10 +200,10 @@ func newPortServer(p *port, settings serverSettings) *portServer {
 	protocols.SetHTTP2(settings.h2)
 	protocols.SetUnencryptedHTTP2(settings.h2c)
 	s.http = &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.newest.Load().server.ServeHTTP(w, r) }),
+		Handler:           http.HandlerFunc(p.serveHTTP),
 		ReadHeaderTimeout: settings.readHeader, ReadTimeout: settings.read,
 		WriteTimeout: settings.write, IdleTimeout: settings.idle, MaxHeaderBytes: settings.maxHeader,
-		Protocols: protocols, ConnContext: nethttp.ConnContext,
+		Protocols: protocols, ConnContext: connContext,
 		ErrorLog: zap.NewStdLog(caddy.Log().Named("ando.http")),
 	}
 	go func() {
@@ -180,6 +211,23 @@ func newPortServer(p *port, settings serverSettings) *portServer {
 		_ = s.http.Serve(s)
 	}()
 	return s
+}
+
+// tlsStateKey is under what the context of a connection that a loop gave back has its TLS state.
+type tlsStateKey struct{}
+
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	if state := lane.TLSState(conn); state != nil {
+		ctx = context.WithValue(ctx, tlsStateKey{}, state)
+	}
+	return nethttp.ConnContext(ctx, conn)
+}
+
+func (p *port) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil {
+		r.TLS, _ = r.Context().Value(tlsStateKey{}).(*tls.ConnectionState)
+	}
+	p.newest.Load().server.ServeHTTP(w, r)
 }
 
 func (s *portServer) give(conn net.Conn) {

@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/andogate/ando/modules/lane"
 )
 
 // ListenerWrapper lets connections outlive configs. Without it a reload ends every keep-alive connection; with it a
@@ -15,16 +17,18 @@ import (
 // `ando`, such as `ando/:443`, whose sockets outlive configs too: then a reload fails no request and refuses no new
 // connection.
 //
-// On plain HTTP, where a server does nothing but hand every request to the `ando` handler, it also puts connections on
-// Ando's event loops, which serve HTTP/1.1 several times faster than Go's HTTP server.
+// Where a server does nothing with requests but hand them to the `ando` handler, it also puts connections on Ando's event
+// loops, which serve HTTP/1.1 several times faster than Go's HTTP server; those with TLS on addresses of the network `ando`.
+// HTTP/2, upgrades such as WebSocket, and servers with access logs, metrics or other handlers stay on Go's server.
 //
 // Handlers and matchers behave as without it. Plugins that hook into Go's http.Server itself (RegisterConnContext and
 // the like of Caddy's Go API) are not seen on its connections.
 type ListenerWrapper struct {
 	server *caddyhttp.Server
 	app    *App
-	// direct: the server hands every request to the gateway.
+	// direct: the server hands every request to the gateway, of hosts if that is not nil.
 	direct bool
+	hosts  *lane.Hosts
 	ctx    caddy.Context
 }
 
@@ -40,8 +44,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 	if w.server == nil {
 		return nil
 	}
-	w.direct = handsAllToGateway(w.server)
-	if !w.direct {
+	if w.hosts, w.direct = gatewayHosts(w.server); !w.direct {
 		return nil
 	}
 	var err error
@@ -65,7 +68,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	}
 	gen := &portGeneration{server: w.server}
 	if w.direct && !w.countsRequests() {
-		gen.app = w.app
+		gen.app, gen.hosts = w.app, w.hosts
 	}
 	p := ports.attach(ln.Addr(), gen)
 	return &wrappedListener{Listener: ln, port: p, gen: gen}

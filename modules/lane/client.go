@@ -36,8 +36,12 @@ func (e *Engine) clientInput(c *Conn, b []byte) (rest []byte) {
 // clientHead takes a request head off the front of b. more says that it is not complete, or that the connection left.
 func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 	if c.scan == (scanner{}) {
-		if b, more = skipEmptyLine(b); more {
-			return b, true
+		if !c.skipped {
+			whole := len(b)
+			if b, more = skipEmptyLine(b); more {
+				return b, true
+			}
+			c.skipped = len(b) < whole
 		}
 		if len(b) == 0 {
 			return nil, true
@@ -56,13 +60,14 @@ func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 	if n == 0 {
 		return b, true
 	}
+	c.skipped = false
 	x := e.acquire()
 	x.client, c.x = c, x
 	x.head = append(x.head, b[:n]...)
 	r := &x.Request
-	r.Scheme, r.TLS = "http", c.tls
-	if c.tls != nil {
-		r.Scheme = "https"
+	r.Scheme = "http"
+	if c.session != nil {
+		r.Scheme, r.TLS = "https", &c.session.state
 	}
 	r.Client, r.Peer, r.Local = c.remote, c.remote, c.local
 	x.framing, refusal = parseRequest(x.head, r, e.limits)
@@ -78,12 +83,12 @@ func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 	x.last = x.framing.Close || e.draining || c.site.closing.Load()
 	x.Start = e.clock
 	c.deadline = 0
-	g := c.site.gateway.Load()
-	if g == nil {
+	serves := c.site.serving.Load()
+	if serves == nil || serves.hosts != nil && !serves.hosts.Has(r.Host) {
 		e.giveUp(x, b)
 		return nil, true
 	}
-	g.Begin(&x.Exchange, x)
+	serves.gateway.Begin(&x.Exchange, x)
 	if !laneCan(x) {
 		e.giveUp(x, b)
 		return nil, true
@@ -239,12 +244,12 @@ func (e *Engine) refuse(c *Conn, refusal *Refusal) {
 	}
 	x.Start = e.clock
 	x.last, x.bodyDone = true, true
-	if g := c.site.gateway.Load(); g != nil {
-		g.Begin(&x.Exchange, x)
-	} else {
+	serves := c.site.serving.Load()
+	if serves == nil {
 		e.close(c)
 		return
 	}
+	serves.gateway.Begin(&x.Exchange, x)
 	x.Reject(refusal.Status)
 	e.reply(x)
 }
@@ -371,6 +376,8 @@ func (e *Engine) linger(c *Conn) {
 	}
 	c.in = nil
 	e.resume(c)
+	c.sayGoodbye()
+	e.driver.Flush(c)
 	if c.unsent() == 0 {
 		e.driver.CloseWrite(c)
 		if c.eof {
@@ -414,6 +421,7 @@ func (e *Engine) abandon(c *Conn) {
 		x.cancel()
 	}
 	if state == clientParked {
+		// Until it is back the exchange is the goroutine's.
 		x.abandoned = true
 		return
 	}

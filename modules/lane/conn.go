@@ -3,7 +3,6 @@
 package lane
 
 import (
-	"crypto/tls"
 	"net/netip"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -33,10 +32,11 @@ type Conn struct {
 	// index is the place in the engine's list of connections.
 	index int
 
-	// Of a client's connection.
+	// Of a client's connection. skipped: an empty line in front of the next head has been dropped.
+	skipped       bool
 	site          *Site
 	remote, local netip.AddrPort
-	tls           *tls.ConnectionState
+	session       *session
 	x             *exchange
 
 	// Of a node's connection. serves is the exchange under way; pool where it goes afterwards.
@@ -81,18 +81,26 @@ const (
 func (c *Conn) isNode() bool { return c.state >= nodeConnects }
 
 // Pending returns what is to be sent. The driver tells the engine with Sent how much of it went.
-func (c *Conn) Pending() []byte { return c.out[c.sent:] }
+func (c *Conn) Pending() []byte {
+	if c.session != nil {
+		c.seal()
+		return c.session.memory.out[c.sent:]
+	}
+	return c.out[c.sent:]
+}
 
 // TakePending is Pending for drivers that send later: what it returns is the driver's, which tells the engine with Sent
 // when it went, and gives the buffer back with Engine.Keep.
 func (c *Conn) TakePending() []byte {
-	b := c.out
-	c.out, c.flight = nil, len(b)
+	b := c.Pending()
+	if c.session != nil {
+		c.session.memory.out = nil
+	} else {
+		c.out = nil
+	}
+	c.flight = len(b)
 	return b
 }
-
-// Site returns where a client's connection belongs.
-func (c *Conn) Site() *Site { return c.site }
 
 // exchange is a gateway.Exchange with what a lane keeps beside it. Its buffers are used again.
 type exchange struct {

@@ -55,6 +55,8 @@ type Engine struct {
 	// buffers holds output buffers that no connection uses at present: idle connections have none.
 	buffers [][]byte
 	pools   map[poolKey]*pool
+	// plain receives what TLS sessions decrypt.
+	plain []byte
 	// fields receives the fields of a node's response before it is known to be one.
 	fields         gateway.Header
 	responseLimits Limits
@@ -78,7 +80,7 @@ func NewEngine(driver Driver, config Config) *Engine {
 	return &Engine{
 		driver: driver, limits: config.Limits, timeouts: config.Timeouts,
 		now: 1, clock: now, began: now, pools: make(map[poolKey]*pool),
-		responseLimits: Limits{HeadBytes: maxResponseHead},
+		responseLimits: Limits{HeadBytes: maxResponseHead}, plain: make([]byte, 16<<10),
 	}
 }
 
@@ -108,10 +110,15 @@ func (e *Engine) Tick(clock time.Time) {
 func (e *Engine) Conns() int { return len(e.conns) }
 
 // Accept takes over a client's connection.
-func (e *Engine) Accept(c *Conn, remote, local netip.AddrPort, site *Site) {
-	c.state, c.remote, c.local, c.site = clientIdle, remote, local, site
+func (e *Engine) Accept(c *Conn, client *Client) {
+	c.state, c.remote, c.local, c.site = clientIdle, client.Remote, client.Local, client.Site
 	e.add(c)
 	c.deadline = e.now + e.timeouts.Head
+	if client.TLS != nil {
+		c.session = newSession(client.TLS, client.socket)
+		// The handshake may have read further than its own end.
+		e.decrypt(c, nil)
+	}
 }
 
 func (e *Engine) add(c *Conn) {
@@ -151,9 +158,17 @@ func (e *Engine) close(c *Conn) {
 
 // Data takes bytes read from c. b is the driver's and not kept.
 func (e *Engine) Data(c *Conn, b []byte) {
-	if c.gone {
-		return
+	switch {
+	case c.gone:
+	case c.session != nil:
+		e.decrypt(c, b)
+	default:
+		e.input(c, b)
 	}
+}
+
+// input takes bytes that c's peer has sent.
+func (e *Engine) input(c *Conn, b []byte) {
 	if len(c.in) > 0 {
 		c.in = append(c.in, b...)
 		b = c.in
@@ -260,9 +275,17 @@ func (e *Engine) Sent(c *Conn, n int) {
 		return
 	}
 	c.out, c.sent = c.out[:0], 0
-	if c.x == nil && c.serves == nil {
+	idle := c.x == nil && c.serves == nil
+	if idle {
 		e.Keep(c.out)
 		c.out = nil
+	}
+	if s := c.session; s != nil {
+		s.memory.out = s.memory.out[:0]
+		if idle {
+			e.Keep(s.memory.out)
+			s.memory.out = nil
+		}
 	}
 	e.unblock(c)
 	if c.gone || c.isNode() {
@@ -283,6 +306,11 @@ func (e *Engine) output(c *Conn) []byte {
 	if c.out != nil {
 		return c.out
 	}
+	return e.buffer()
+}
+
+// buffer returns an empty buffer.
+func (e *Engine) buffer() []byte {
 	if n := len(e.buffers); n > 0 {
 		b := e.buffers[n-1]
 		e.buffers = e.buffers[:n-1]
@@ -311,7 +339,13 @@ func (e *Engine) write(c *Conn, b []byte) {
 func (c *Conn) full() bool { return c.unsent() > highWater }
 
 // unsent returns how many bytes of output the kernel has not taken yet.
-func (c *Conn) unsent() int { return len(c.out) - c.sent + c.flight }
+func (c *Conn) unsent() int {
+	n := len(c.out) - c.sent + c.flight
+	if c.session != nil {
+		n += len(c.session.memory.out)
+	}
+	return n
+}
 
 func (e *Engine) pause(c *Conn) {
 	if !c.paused && !c.gone {

@@ -65,7 +65,7 @@ func newExchangeRig(tb testing.TB, plugins string) *exchangeRig {
 	limits, timeouts := lane.DefaultLimits, lane.DefaultTimeouts
 	d.engine = lane.NewEngine(d, lane.Config{Limits: &limits, Timeouts: &timeouts})
 	site := new(lane.Site)
-	site.Serve(g)
+	site.Serve(g, nil)
 	rig := &exchangeRig{
 		driver: d, client: new(lane.Conn),
 		request: []byte("GET /svc/item?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8.5.0\r\n" +
@@ -73,7 +73,9 @@ func newExchangeRig(tb testing.TB, plugins string) *exchangeRig {
 		response: []byte("HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 20:00:00 GMT\r\nContent-Type: text/plain\r\n" +
 			"Content-Length: 27\r\nX-Node: a\r\n\r\nhello from a node somewhere"),
 	}
-	d.engine.Accept(rig.client, netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("192.0.2.2:9080"), site)
+	d.engine.Accept(rig.client, &lane.Client{
+		Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Local: netip.MustParseAddrPort("192.0.2.2:9080"), Site: site,
+	})
 	d.engine.Data(rig.client, rig.request)
 	d.engine.Connected(d.node, nil)
 	d.drain(d.node)

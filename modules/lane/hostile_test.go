@@ -51,7 +51,7 @@ func verdict(raw []byte, step int) (status int, r *gateway.Request, body []byte)
 	var s scanner
 	head := 0
 	raw, more := skipEmptyLine(raw)
-	if more {
+	if more || len(raw) == 0 {
 		return 0, r, nil
 	}
 	for end := min(step, len(raw)); ; end = min(end+step, len(raw)) {

@@ -3,8 +3,10 @@
 package lane
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,20 +26,73 @@ type Site struct {
 	// is set before the first connection and not changed.
 	HandOver func(conn net.Conn)
 
-	gateway atomic.Pointer[gateway.Gateway]
+	serving atomic.Pointer[serving]
 	closing atomic.Bool
 }
 
-// Serve makes g answer the site's requests from now on. With nil they are all handed over.
-func (s *Site) Serve(g *gateway.Gateway) { s.gateway.Store(g) }
+// serving is what a site points at.
+type serving struct {
+	gateway *gateway.Gateway
+	hosts   *Hosts
+}
+
+// Serve makes g answer the site's requests from now on, those for hosts alone unless that is nil. Others are handed over;
+// with a nil g all are.
+func (s *Site) Serve(g *gateway.Gateway, hosts *Hosts) {
+	if g == nil {
+		s.serving.Store(nil)
+		return
+	}
+	s.serving.Store(&serving{g, hosts})
+}
+
+// Hosts is a set of host names as Caddy's host matcher knows them: names, and names whose first label is "*", which stands
+// for any one label. It is immutable.
+type Hosts struct {
+	names, suffixes map[string]bool
+}
+
+// NewHosts makes a set.
+func NewHosts(patterns []string) *Hosts {
+	h := &Hosts{names: make(map[string]bool), suffixes: make(map[string]bool)}
+	for _, pattern := range patterns {
+		pattern = strings.ToLower(pattern)
+		if suffix, ok := strings.CutPrefix(pattern, "*."); ok {
+			h.suffixes[suffix] = true
+		} else {
+			h.names[pattern] = true
+		}
+	}
+	return h
+}
+
+// Has reports whether a host, in lower case and without port, is in the set.
+func (h *Hosts) Has(host string) bool {
+	if h.names[host] {
+		return true
+	}
+	_, rest, ok := strings.Cut(host, ".")
+	return ok && h.suffixes[rest]
+}
 
 // SetClosing says whether connections are to end: each with its present exchange, idle ones soon.
 func (s *Site) SetClosing(closing bool) { s.closing.Store(closing) }
 
+// Client is a client's connection on its way into a loop.
+type Client struct {
+	// FD is a non-blocking socket, the loop's from here on.
+	FD            int
+	Remote, Local netip.AddrPort
+	Site          *Site
+	// TLS is the connection's TLS layer after the handshake, nil for none.
+	TLS    *tls.Conn
+	socket *Socket
+}
+
 // Loop is one event loop with its connections. Its methods may be called from any goroutine.
 type Loop interface {
-	// Accept takes over a client's socket, which is non-blocking and the loop's from here on.
-	Accept(fd int, remote, local netip.AddrPort, site *Site)
+	// Accept takes over a client's connection.
+	Accept(client *Client)
 	// Conns returns how many connections the loop has, of clients and to nodes.
 	Conns() int
 	// Close ends the loop: connections finish their present exchange within grace, then everything is closed.

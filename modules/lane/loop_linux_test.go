@@ -6,11 +6,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -80,7 +86,35 @@ var newLoops = map[string]func(lane.Config) (lane.Loop, error){
 func onEach(t *testing.T, test func(t *testing.T, driver string)) {
 	for name := range newLoops {
 		t.Run(name, func(t *testing.T) { test(t, name) })
+		t.Run(name+" tls", func(t *testing.T) { test(t, name+" tls") })
 	}
+}
+
+// certificate is good enough for a client that does not look.
+var certificate = sync.OnceValues(func() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+})
+
+// dial connects to what start returned, for the same driver.
+func dial(t testing.TB, driver, addr string) net.Conn {
+	t.Helper()
+	var conn net.Conn
+	var err error
+	if strings.HasSuffix(driver, " tls") {
+		conn, err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	} else {
+		conn, err = net.Dial("tcp", addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // start runs a loop behind a real listener in front of the given nodes and returns the address to talk to.
@@ -110,15 +144,20 @@ func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Durat
 	server := &http.Server{Handler: http.HandlerFunc(echo)}
 	go server.Serve(handed)
 	t.Cleanup(func() { server.Close() })
-	loop, err := newLoops[driver](lane.Config{Limits: &lane.DefaultLimits, Timeouts: &timeouts})
-	if driver == "ring" && errors.Is(err, ring.ErrUnavailable) {
+	loop, err := newLoops[strings.TrimSuffix(driver, " tls")](lane.Config{Limits: &lane.DefaultLimits, Timeouts: &timeouts})
+	if strings.HasPrefix(driver, "ring") && errors.Is(err, ring.ErrUnavailable) {
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	site := &lane.Site{HandOver: handed.give}
-	site.Serve(g)
+	cert, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	site.Serve(g, nil)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -129,9 +168,19 @@ func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Durat
 			if err != nil {
 				return
 			}
-			if !lane.Give(conn, loop, site) {
-				conn.Close()
-			}
+			go func() {
+				if strings.HasSuffix(driver, " tls") {
+					secure := tls.Server(&lane.Socket{TCPConn: conn.(*net.TCPConn)}, config)
+					if secure.Handshake() != nil {
+						conn.Close()
+						return
+					}
+					conn = secure
+				}
+				if !lane.Give(conn, loop, site) {
+					conn.Close()
+				}
+			}()
 		}
 	}()
 	t.Cleanup(func() {
@@ -218,7 +267,10 @@ func TestProxy(t *testing.T) { onEach(t, testProxy) }
 
 func testProxy(t *testing.T, driver string) {
 	addr := start(t, driver, nil, 5*time.Second, httpNode(t, echo))
-	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
+	client := &http.Client{Transport: &http.Transport{
+		DisableCompression: true,
+		DialContext:        func(context.Context, string, string) (net.Conn, error) { return dial(t, driver, addr), nil },
+	}}
 	defer client.CloseIdleConnections()
 	for _, size := range []int{0, 1, 100, 10_000, 70_000, 3 << 20} {
 		for _, chunked := range []bool{false, true} {
@@ -263,10 +315,7 @@ func testPipelining(t *testing.T, driver string) {
 	}
 	for _, piece := range []int{in.Len(), 13, 700} {
 		t.Run(fmt.Sprint(piece), func(t *testing.T) {
-			conn, err := net.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := dial(t, driver, addr)
 			defer conn.Close()
 			go func() {
 				for rest := in.Bytes(); len(rest) > 0; {
@@ -352,20 +401,21 @@ func testHostileRequests(t *testing.T, driver string) {
 					echo(w, r)
 				})
 				addr := start(t, driver, nil, 5*time.Second, node)
-				conn, err := net.Dial("tcp", addr)
-				if err != nil {
-					t.Fatal(err)
+				raw := c.Raw
+				if strings.HasSuffix(driver, " tls") && strings.HasPrefix(c.ID, "ho-absolute") {
+					raw = strings.NewReplacer("http://", "https://", "https://", "http://").Replace(raw)
 				}
+				conn := dial(t, driver, addr)
 				defer conn.Close()
 				go func() {
-					for rest := c.Raw; rest != ""; {
+					for rest := raw; rest != ""; {
 						n := min(piece, len(rest))
 						if _, err := io.WriteString(conn, rest[:n]); err != nil {
 							return
 						}
 						rest = rest[n:]
 					}
-					conn.(*net.TCPConn).CloseWrite()
+					conn.(interface{ CloseWrite() error }).CloseWrite()
 				}()
 				conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 				r := bufio.NewReader(conn)
@@ -434,10 +484,7 @@ func testHostileResponses(t *testing.T, driver string) {
 				}
 			})
 			addr := start(t, driver, nil, time.Second, node)
-			conn, err := net.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := dial(t, driver, addr)
 			defer conn.Close()
 			if c.RequestMethod == "" {
 				c.RequestMethod = "GET"

@@ -12,7 +12,7 @@ func skipEmptyLine(b []byte) (rest []byte, more bool) {
 			return b, true
 		}
 		if b[1] == '\n' {
-			return b[2:], len(b) == 2
+			return b[2:], false
 		}
 	}
 	return b, false

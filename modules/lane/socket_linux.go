@@ -3,54 +3,81 @@
 package lane
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// HandOver makes a net.Conn of a loop's socket and gives it, with what was read from it, to a goroutine, which first
-// sends what the loop had not sent yet.
-func HandOver(fd int, read, unsent []byte, to func(net.Conn)) {
-	file := os.NewFile(uintptr(fd), "")
+// HandOver makes a net.Conn of a loop's connection again and gives it to its site on a goroutine, which first sends what
+// the loop had not sent yet. read is what the client sent and nobody has used, late what arrived on the socket since, which
+// of a TLS connection is still encrypted.
+func HandOver(c *Conn, read, late []byte) {
+	file := os.NewFile(uintptr(c.FD), "")
 	conn, err := net.FileConn(file)
 	file.Close()
-	switch {
-	case err != nil:
-	case to == nil:
-		conn.Close()
-	default:
-		read, unsent = slices.Clone(read), slices.Clone(unsent)
-		go func() {
-			if _, err := conn.Write(unsent); err != nil {
-				conn.Close()
-				return
-			}
-			to(&prefixConn{Conn: conn, prefix: read})
-		}()
+	if err != nil {
+		return
 	}
+	unsent := slices.Clone(c.Pending())
+	read = slices.Clone(read)
+	var whole net.Conn
+	if s := c.session; s != nil {
+		s.giveBack(conn.(*net.TCPConn), late)
+		whole = &prefixTLS{Conn: s.conn, prefix: read}
+	} else {
+		whole = &prefixConn{Conn: conn, prefix: append(read, late...)}
+	}
+	to := c.site.HandOver
+	go func() {
+		if _, err := conn.Write(unsent); err != nil || to == nil {
+			conn.Close()
+			return
+		}
+		to(whole)
+	}()
 }
 
-// Give moves a plain TCP connection into a loop. It reports false, and leaves the connection as it is, when it is none.
+// Give moves a connection into a loop: plain TCP, or TLS on a Socket after its handshake. It reports false, and leaves
+// the connection as it is, when it is neither.
 func Give(conn net.Conn, loop Loop, site *Site) bool {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+	client := &Client{Site: site}
+	var tcp *net.TCPConn
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		tcp = conn
+	case *Socket:
+		tcp = conn.TCPConn
+	case *tls.Conn:
+		socket, ok := conn.NetConn().(*Socket)
+		if !ok {
+			return false
+		}
+		// Deadlines of the handshake are over.
+		if conn.SetDeadline(time.Time{}) != nil {
+			return false
+		}
+		tcp, client.TLS, client.socket = socket.TCPConn, conn, socket
+	default:
 		return false
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return false
 	}
-	fd := -1
-	if err := raw.Control(func(f uintptr) { fd, _ = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
+	client.FD = -1
+	err = raw.Control(func(f uintptr) { client.FD, _ = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil || client.FD < 0 {
 		return false
 	}
-	remote, local := tcp.RemoteAddr().(*net.TCPAddr).AddrPort(), tcp.LocalAddr().(*net.TCPAddr).AddrPort()
+	client.Remote, client.Local = tcp.RemoteAddr().(*net.TCPAddr).AddrPort(), tcp.LocalAddr().(*net.TCPAddr).AddrPort()
 	// The copy keeps the connection; Go's poller must not watch it as well.
 	_ = tcp.Close()
-	loop.Accept(fd, remote, local, site)
+	loop.Accept(client)
 	return true
 }
 

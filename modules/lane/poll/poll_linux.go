@@ -75,20 +75,20 @@ func NewLoop(config lane.Config) (*Loop, error) {
 }
 
 // Accept takes over a client's socket, which is non-blocking and the loop's from here on.
-func (l *Loop) Accept(fd int, remote, local netip.AddrPort, site *lane.Site) {
+func (l *Loop) Accept(client *lane.Client) {
 	l.Post(func() {
 		if l.closed {
-			unix.Close(fd)
+			unix.Close(client.FD)
 			return
 		}
 		// Small answers must not wait for the acknowledgement of the one before.
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		c := &lane.Conn{FD: fd}
+		_ = unix.SetsockoptInt(client.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		c := &lane.Conn{FD: client.FD}
 		if !l.watch(c, unix.EPOLLIN|unix.EPOLLRDHUP, false) {
-			unix.Close(fd)
+			unix.Close(client.FD)
 			return
 		}
-		l.engine.Accept(c, remote, local, site)
+		l.engine.Accept(c, client)
 	})
 }
 
@@ -363,7 +363,7 @@ func (d driver) Close(c *lane.Conn) {
 func (d driver) HandOver(c *lane.Conn, read []byte) {
 	d.conns[c.FD] = nil
 	_ = unix.EpollCtl(d.epoll, unix.EPOLL_CTL_DEL, c.FD, nil)
-	lane.HandOver(c.FD, read, c.Pending(), c.Site().HandOver)
+	lane.HandOver(c, read, nil)
 }
 
 var _ lane.Driver = driver{}

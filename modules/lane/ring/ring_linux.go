@@ -49,10 +49,10 @@ type state struct {
 	sockaddr unix.RawSockaddrAny
 
 	receiving, stopping, paused, connecting, ended, dirty, released bool
-	// dead: closed by the engine. handing: given to net/http, once the ring has let go of it. read collects what arrives
-	// until then.
+	// dead: closed by the engine. handing: given to net/http, once the ring has let go of it. read is what the engine had
+	// not used, late what arrives until then.
 	dead, handing bool
-	read          []byte
+	read, late    []byte
 }
 
 // What an operation was, in the upper half of its user data; the slot is in the lower.
@@ -84,18 +84,18 @@ func NewLoop(config lane.Config) (*Loop, error) {
 }
 
 // Accept takes over a client's socket.
-func (l *Loop) Accept(fd int, remote, local netip.AddrPort, site *lane.Site) {
+func (l *Loop) Accept(client *lane.Client) {
 	l.post(func() {
 		if l.closed {
-			unix.Close(fd)
+			unix.Close(client.FD)
 			return
 		}
 		// Small answers must not wait for the acknowledgement of the one before.
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		c := &lane.Conn{FD: fd}
+		_ = unix.SetsockoptInt(client.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		c := &lane.Conn{FD: client.FD}
 		s := l.take(c)
-		l.engine.Accept(c, remote, local, site)
-		l.receive(s)
+		l.engine.Accept(c, client)
+		l.settle(s)
 	})
 }
 
@@ -264,7 +264,7 @@ func (l *Loop) received(s *state, done *completion) {
 		switch {
 		case s.dead:
 		case s.handing:
-			s.read = append(s.read, data...)
+			s.late = append(s.late, data...)
 		default:
 			l.engine.Data(s.c, data)
 		}
@@ -363,7 +363,7 @@ func (l *Loop) settle(s *state) {
 		lane.CloseSocket(s.c)
 	default:
 		l.release(s)
-		lane.HandOver(s.c.FD, s.read, s.c.Pending(), s.c.Site().HandOver)
+		lane.HandOver(s.c, s.read, s.late)
 	}
 }
 
