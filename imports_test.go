@@ -23,6 +23,7 @@ const (
 // folder stands for everything below it. Reading it top down is the direction in which dependencies point.
 var mayImport = map[string][]string{
 	"modules/gateway":             {},
+	"modules/secret":              {},
 	"admin/schema":                {"modules/gateway"},
 	"modules/expr":                {"modules/gateway"},
 	"modules/store":               {"modules/gateway"},
@@ -30,8 +31,8 @@ var mayImport = map[string][]string{
 	"modules/lane":                {"modules/gateway", "modules/expr", "modules/lane"},
 	"modules/nethttp":             {"modules/gateway", "modules/expr"},
 	"modules/plugins":             {"modules/gateway", "modules/expr", "modules/upstream", "modules/plugins", "admin/schema"},
-	"modules/table":               {"modules/gateway", "modules/expr", "modules/upstream", "admin/schema"},
-	"admin":                       {"modules/gateway", "modules/table", "admin"},
+	"modules/table":               {"modules/gateway", "modules/expr", "modules/upstream", "modules/secret", "admin/schema"},
+	"admin":                       {"modules/gateway", "modules/table", "modules/secret", "admin"},
 	"modules/gateway/gatewaytest": {"modules", "admin"},
 	"modules/caddy":               {"modules", "admin"},
 	"caddyfile":                   {"modules", "admin"},

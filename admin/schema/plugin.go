@@ -17,6 +17,15 @@ type PluginSchemas struct {
 	Consumer, Metadata *Schema
 }
 
+// For returns the schema of a config of the plugin: one that is a credential, in a consumer or credential object, has
+// its own where the plugin has one.
+func (s *PluginSchemas) For(credential bool) *Schema {
+	if credential && s.Consumer != nil {
+		return s.Consumer
+	}
+	return s.Config
+}
+
 // pluginSchemas maps *gateway.Plugin to func() *PluginSchemas. Plugins are registered once, so it does not grow.
 var pluginSchemas sync.Map
 

@@ -26,9 +26,11 @@ import (
 type Schema struct {
 	raw  json.RawMessage
 	root *node
+	// encrypted is the schema's `encrypt_fields`.
+	encrypted []string
 }
 
-// Compile compiles a schema. Unknown keywords, such as APISIX's `encrypt_fields`, are kept in Raw and otherwise ignored.
+// Compile compiles a schema. Unknown keywords are kept in Raw and otherwise ignored.
 // A schema may refer to parts of itself, and to nothing else.
 func Compile(raw json.RawMessage) (*Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
@@ -47,7 +49,18 @@ func Compile(raw json.RawMessage) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
-	return &Schema{raw: slices.Clone(raw), root: compileNodes(doc, compiled)}, nil
+	s := &Schema{raw: slices.Clone(raw), root: compileNodes(doc, compiled)}
+	if object, ok := doc.(map[string]any); ok {
+		fields, _ := object["encrypt_fields"].([]any)
+		for _, field := range fields {
+			field, ok := field.(string)
+			if !ok {
+				return nil, errors.New("schema: encrypt_fields: a list of texts is expected")
+			}
+			s.encrypted = append(s.encrypted, field)
+		}
+	}
+	return s, nil
 }
 
 // MustCompile is Compile for schemas that are part of the program. It panics on an error.
@@ -68,6 +81,10 @@ func (noLoader) Load(url string) (any, error) {
 
 // Raw returns the schema as it was given. It is shared and must not be modified.
 func (s *Schema) Raw() json.RawMessage { return s.raw }
+
+// EncryptFields are the fields that are encrypted when they are stored: APISIX's `encrypt_fields`, names with dots between
+// them. The slice is shared and must not be modified.
+func (s *Schema) EncryptFields() []string { return s.encrypted }
 
 // Validate returns nil, or an error whose text is APISIX's for the first thing wrong with value. The value is what
 // Decode gives and is not changed.

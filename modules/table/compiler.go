@@ -11,6 +11,7 @@ import (
 
 	"github.com/andogate/ando/modules/expr"
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/secret"
 )
 
 // Compiler makes tables. It is immutable.
@@ -19,6 +20,8 @@ type Compiler struct {
 	Router string
 	// Plugins are those that objects may use.
 	Plugins gateway.Plugins
+	// Keyring decrypts the fields that are stored encrypted; nil takes them as they are.
+	Keyring *secret.Keyring
 	// Log returns the logger of the newest Caddy config; nil logs nothing.
 	Log func() *zap.Logger
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/andogate/ando/admin/schema"
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/secret"
 )
 
 // compilePluginSet compiles a plugin config, consumer group or global rule.
@@ -93,7 +94,12 @@ func (c *Compiler) compileMetadata(o gateway.Object) (any, error) {
 	if plugin == nil {
 		return nil, errors.New("invalid plugin name")
 	}
-	value, err := schema.Decode(o.Value)
+	rules := schema.ForPlugin(plugin).Metadata
+	stored := o.Value
+	if rules != nil {
+		stored = c.Keyring.DecryptFields(stored, secret.Paths(rules.EncryptFields())...)
+	}
+	value, err := schema.Decode(stored)
 	if err != nil {
 		return nil, fmt.Errorf("invalid configuration: %w", err)
 	}
@@ -101,7 +107,7 @@ func (c *Compiler) compileMetadata(o gateway.Object) (any, error) {
 		// The id is the plugin's name and no part of what its schema describes.
 		delete(fields, "id")
 	}
-	if rules := schema.ForPlugin(plugin).Metadata; rules != nil {
+	if rules != nil {
 		if err := rules.Validate(value); err != nil {
 			return nil, fmt.Errorf("invalid configuration: %w", err)
 		}

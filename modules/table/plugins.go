@@ -13,6 +13,7 @@ import (
 	"github.com/andogate/ando/admin/schema"
 	"github.com/andogate/ando/modules/expr"
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/secret"
 )
 
 // pluginSet is the compiled `plugins` of one object. It is immutable.
@@ -187,13 +188,13 @@ func isReference(value string) bool {
 
 func (r *pluginReader) config(plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) (*config, error) {
 	if r.seen == nil {
-		return readConfig(plugin, raw, asCredential)
+		return readConfig(r.compiler.Keyring, plugin, raw, asCredential)
 	}
 	key := configKey{plugin, asCredential, string(raw)}
 	if c, ok := r.seen[key]; ok {
 		return c, nil
 	}
-	c, err := readConfig(plugin, raw, asCredential)
+	c, err := readConfig(r.compiler.Keyring, plugin, raw, asCredential)
 	if err == nil {
 		r.seen[key] = c
 	}
@@ -202,15 +203,28 @@ func (r *pluginReader) config(plugin *gateway.Plugin, raw json.RawMessage, asCre
 
 // meta is `_meta`, which every plugin config may carry.
 type meta struct {
-	Disable       bool            `json:"disable"`
-	Priority      *int            `json:"priority"`
-	Filter        json.RawMessage `json:"filter"`
-	ErrorResponse json.RawMessage `json:"error_response"`
-	PreFunction   json.RawMessage `json:"pre_function"`
+	Priority                           *int
+	Filter, ErrorResponse, PreFunction json.RawMessage
 }
 
-// readConfig checks a config against the plugin's schema and compiles its `_meta`.
-func readConfig(plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) (*config, error) {
+// readMeta reads the very members that the schema has checked: into a struct, encoding/json would take any spelling of
+// their names.
+func readMeta(config json.RawMessage) (*meta, error) {
+	var fields, given map[string]json.RawMessage
+	if err := json.Unmarshal(config, &fields); err != nil {
+		return nil, err
+	}
+	if err := read("_meta", fields["_meta"], &given); err != nil {
+		return nil, err
+	}
+	m := &meta{Filter: given["filter"], ErrorResponse: given["error_response"], PreFunction: given["pre_function"]}
+	return m, read("priority", given["priority"], &m.Priority)
+}
+
+// readConfig decrypts a config as it is stored, checks it against the plugin's schema and compiles its `_meta`.
+func readConfig(keyring *secret.Keyring, plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) (*config, error) {
+	rules := schema.ForPlugin(plugin).For(asCredential)
+	raw = keyring.DecryptFields(raw, secret.Paths(rules.EncryptFields())...)
 	value, err := schema.Decode(raw)
 	if err != nil {
 		return nil, badConfig(plugin, err)
@@ -219,41 +233,30 @@ func readConfig(plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) 
 	if !ok {
 		return nil, fmt.Errorf("invalid plugin conf %s for plugin [%s]", compactJSON(raw), plugin.Name)
 	}
-	var m meta
 	if given, ok := fields["_meta"].(map[string]any); ok && given["disable"] == true {
 		return &config{disabled: true}, nil
-	}
-	schemas := schema.ForPlugin(plugin)
-	rules := schemas.Config
-	if asCredential && schemas.Consumer != nil {
-		rules = schemas.Consumer
 	}
 	if err := rules.Validate(value); err != nil {
 		return nil, badConfig(plugin, err)
 	}
-	var wrapper struct {
-		Meta json.RawMessage `json:"_meta"`
-	}
-	if err := json.Unmarshal(raw, &wrapper); err != nil {
-		return nil, badConfig(plugin, err)
-	}
-	if err := read("_meta", wrapper.Meta, &m); err != nil {
-		return nil, badConfig(plugin, err)
-	}
-	c := &config{entry: gateway.Entry{Plugin: plugin, Priority: plugin.Priority}}
-	if err := c.readMeta(&m); err != nil {
-		return nil, err
-	}
 	filled, ok := rules.Fill(value).(map[string]any)
 	if !ok {
 		return nil, badConfig(plugin, errors.New("not an object"))
+	}
+	c := &config{entry: gateway.Entry{Plugin: plugin, Priority: plugin.Priority}}
+	m, err := readMeta(raw)
+	if err != nil {
+		return nil, badConfig(plugin, err)
+	}
+	if err := c.addMeta(m); err != nil {
+		return nil, err
 	}
 	delete(filled, "_meta")
 	c.value, err = json.Marshal(filled)
 	return c, err
 }
 
-func (c *config) readMeta(m *meta) error {
+func (c *config) addMeta(m *meta) error {
 	if m.Priority != nil {
 		c.entry.Priority = *m.Priority
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/secret"
 	"github.com/andogate/ando/modules/upstream"
 )
 
@@ -41,7 +42,7 @@ func (b *builder) compileService(e, old *entry) error {
 	}
 	s.pluginSet, err = b.compilePlugins(e, d, was)
 	var uerr error
-	s.upstream, s.upstreamID, uerr = compileTarget(e, d, was, inline)
+	s.upstream, s.upstreamID, uerr = b.t.compiler.compileTarget(e, d, was, inline)
 	s.err = first(err, uerr, checkUnsupported(d), s.readFields(d))
 	if s.err == nil {
 		s.chain = gateway.NewChain(s.entries)
@@ -104,9 +105,12 @@ func (v version) inherited() *inherited {
 	return &inherited{configs, v.entry}
 }
 
+// clientKey is where an upstream has the private key that it shows its nodes; it is stored encrypted.
+var clientKey = secret.Path{"tls", "client_key"}
+
 // compileTarget compiles where a route or service forwards to: an inline upstream, or the id of a shared one, which wins.
 // before is the upstream of the version before, which may have been another object's.
-func compileTarget(e *entry, d *document, was version, before *gateway.Upstream) (*gateway.Upstream, string, error) {
+func (c *Compiler) compileTarget(e *entry, d *document, was version, before *gateway.Upstream) (*gateway.Upstream, string, error) {
 	if id := readID(d.UpstreamID); id != "" {
 		return nil, id, nil
 	}
@@ -119,7 +123,7 @@ func compileTarget(e *entry, d *document, was version, before *gateway.Upstream)
 	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) {
 		return before, "", nil
 	}
-	compiled, err := upstream.Compile(e.Key(), d.Upstream, before)
+	compiled, err := upstream.Compile(e.Key(), c.Keyring.DecryptFields(d.Upstream, clientKey), before)
 	return compiled, "", err
 }
 
@@ -129,7 +133,8 @@ func (b *builder) compileUpstream(e, old *entry) error {
 	compiled := before
 	if before == nil || !bytes.Equal(old.Value, e.Value) {
 		var err error
-		if compiled, err = upstream.Compile(e.Key(), e.Value, before); err != nil {
+		config := b.t.compiler.Keyring.DecryptFields(e.Value, clientKey)
+		if compiled, err = upstream.Compile(e.Key(), config, before); err != nil {
 			// The id exists, so the answer is not that of a missing upstream.
 			broken := &gateway.Upstream{Key: e.Key(), ID: e.ID, Fault: 503, FaultReason: err.Error()}
 			b.t.upstreams = b.t.upstreams.with(e.ID, broken)
@@ -169,7 +174,7 @@ func (b *builder) compileRoute(e, old *entry) error {
 	own, err := b.compilePlugins(e, d, was)
 	ferr := r.readFields(d)
 	var uerr, cerr error
-	r.route.Upstream, r.route.UpstreamID, uerr = compileTarget(e, d, was, inline)
+	r.route.Upstream, r.route.UpstreamID, uerr = b.t.compiler.compileTarget(e, d, was, inline)
 	r.conditions, r.body, cerr = b.compileConditions(d)
 	err = first(ferr, uerr, err, cerr, checkUnsupported(d))
 	r.inherit(d)
