@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build unix
+
 package main
 
 import (
@@ -54,6 +56,12 @@ func TestBuiltIn(t *testing.T) {
 		}
 	}
 	introduce(t, m, node(t, "n1"))
+	checkIntroduced(t, m)
+
+	if err := p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	p.waitFor(t, "successfully reloaded config from file")
 	checkIntroduced(t, m)
 
 	p.stop(syscall.SIGTERM)
