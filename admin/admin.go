@@ -10,7 +10,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/andogate/ando/admin/standalone"
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/secret"
 )
 
 // Checker checks of one object what can be compiled without the others: plugin configs, expressions, scripts. Its error
@@ -40,6 +42,14 @@ type Config struct {
 	// `enable_admin_cors: false`. When no key is asked for they are only sent to Origins.
 	NoCORS bool
 
+	// Standalone, when set, is the document that the gateway serves. The API then answers for the document as a whole,
+	// and not for single resources: what APISIX calls API-driven standalone.
+	Standalone *standalone.State
+
+	// Keyring encrypts the secrets in what is written; nil keeps them as they are. The compiler of the gateway's tables
+	// needs the same one.
+	Keyring *secret.Keyring
+
 	// Stream says that stream routes are served: APISIX's `proxy_mode` with stream in it.
 	Stream bool
 	// Server is the Server field of the answers, from which clients read APISIX's version; empty is
@@ -57,15 +67,18 @@ type Handler struct {
 	checker Checker
 	plugins gateway.Plugins
 	keys    []hashedKey
+	keyring *secret.Keyring
 	// open says that no key is asked for.
 	open    bool
 	cors    bool
 	hosts   map[string]bool
 	origins map[string]bool
-	stream  bool
-	server  string
-	log     func() *zap.Logger
-	now     func() time.Time
+	// document is nil when resources are written one by one.
+	document *standalone.State
+	stream   bool
+	server   string
+	log      func() *zap.Logger
+	now      func() time.Time
 }
 
 // New returns the Admin API over cfg.Gateway.
@@ -79,9 +92,9 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		gateway: cfg.Gateway, checker: cfg.Checker, plugins: cfg.Plugins,
-		keys: keys, open: len(keys) == 0 || cfg.KeyOptional,
+		keyring: cfg.Keyring, keys: keys, open: len(keys) == 0 || cfg.KeyOptional,
 		hosts: lowerSet(cfg.Hosts), origins: lowerSet(cfg.Origins),
-		stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
+		document: cfg.Standalone, stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
 	}
 	h.cors = !cfg.NoCORS
 	if h.server == "" {

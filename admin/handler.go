@@ -58,6 +58,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := h.authorize(r); err != nil {
 		return err
 	}
+	if h.document != nil {
+		return h.serveDocument(w, r, segments)
+	}
 	if serve := fixedPath(r.Method, segments); serve != nil {
 		return serve(h, w, r)
 	}
