@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,13 +13,30 @@ import (
 
 	"github.com/andogate/ando/modules/gateway"
 	_ "github.com/andogate/ando/modules/plugins/standard"
+	"github.com/andogate/ando/modules/secret"
 	"github.com/andogate/ando/modules/store/memory"
 	"github.com/andogate/ando/modules/table"
 )
 
-func testPlugins() gateway.Plugins { return gateway.RegisteredPlugins() }
+// testPlugins are all plugins, and one that keeps secrets everywhere.
+func testPlugins() gateway.Plugins {
+	plugins := gateway.RegisteredPlugins()
+	plugins[secretive.Name] = secretive
+	return plugins
+}
 
-func newCompiler(plugins gateway.Plugins) *table.Compiler { return &table.Compiler{Plugins: plugins} }
+var secretive = &gateway.Plugin{
+	Name: "secretive", Priority: -1,
+	Schema:         []byte(`{"type":"object","encrypt_fields":["token","list.token"]}`),
+	MetadataSchema: []byte(`{"type":"object","encrypt_fields":["token"]}`),
+	New:            func(gateway.Env, json.RawMessage) (any, error) { return struct{}{}, nil },
+}
+
+func newCompiler(plugins gateway.Plugins) *table.Compiler {
+	return &table.Compiler{Plugins: plugins, Keyring: testKeyring}
+}
+
+var testKeyring = secret.Generate()
 
 // testTime is in the future, so that nothing that is written with a ttl expires.
 var testTime = time.Unix(4_000_000_000, 0)
@@ -41,9 +59,15 @@ func openAPI(t testing.TB, objects []gateway.Object, change ...func(*Config)) ap
 	for i := range objects {
 		objects[i].Created, objects[i].Modified = uint64(i+1), uint64(i+1)
 	}
+	return openStore(t, memory.New(objects...), change...)
+}
+
+// openStore is newAPI over a store, which is closed with the gateway.
+func openStore(t testing.TB, store gateway.Store, change ...func(*Config)) api {
+	t.Helper()
 	plugins := testPlugins()
 	compiler := newCompiler(plugins)
-	g, _, err := gateway.Open(t.Context(), memory.New(objects...), &gateway.Generation{
+	g, _, err := gateway.Open(t.Context(), store, &gateway.Generation{
 		Compiler: compiler, Settings: gateway.DefaultSettings(),
 	})
 	if err != nil {
@@ -54,7 +78,10 @@ func openAPI(t testing.TB, objects []gateway.Object, change ...func(*Config)) ap
 			t.Errorf("close: %v", err)
 		}
 	})
-	cfg := Config{Gateway: g, Checker: compiler, Plugins: plugins, Stream: true, Now: func() time.Time { return testTime }}
+	cfg := Config{
+		Gateway: g, Checker: compiler, Plugins: plugins, Keyring: testKeyring,
+		Stream: true, Now: func() time.Time { return testTime },
+	}
 	for _, f := range change {
 		if f != nil {
 			f(&cfg)

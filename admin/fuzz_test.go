@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/andogate/ando/modules/gateway"
 )
 
 // FuzzHandler sends whatever it is given. No answer may be a server error, a refusal must have changed nothing, and what
@@ -28,11 +30,11 @@ func FuzzHandler(f *testing.F) {
 		}
 	}
 	a := newAPI(f)
-	for path, body := range map[string]string{
-		"/upstreams/1": `{"nodes":{"a:1":1}}`, "/services/1": `{"upstream_id":"1"}`, "/consumers/jack": `{"username":"jack"}`,
-		"/routes/1": plainRoute, "/secrets/vault/1": `{"uri":"http://a","prefix":"p","token":"t"}`, "/plugin_configs/1": `{"plugins":{}}`,
+	for _, o := range []struct{ path, body string }{
+		{"/upstreams/1", `{"nodes":{"a:1":1}}`}, {"/services/1", `{"upstream_id":"1"}`}, {"/consumers/jack", `{"username":"jack"}`},
+		{"/routes/1", plainRoute}, {"/secrets/vault/1", `{"uri":"http://a","prefix":"p","token":"t"}`}, {"/plugin_configs/1", `{"plugins":{}}`},
 	} {
-		a.put(path, body)
+		a.put(o.path, o.body)
 	}
 	f.Fuzz(func(t *testing.T, method, path string, body []byte) {
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://localhost"+prefix+path, strings.NewReader(string(body)))
@@ -60,6 +62,20 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
+func resourceOf(kind gateway.Kind) *resource {
+	for _, r := range resources {
+		if r.kind == kind {
+			return r
+		}
+	}
+	for _, r := range subresources {
+		if r.kind == kind {
+			return r
+		}
+	}
+	return nil
+}
+
 // checkStored reads back what a write says it has stored, and deletes it, so that objects do not pile up.
 func checkStored(t *testing.T, a api, answer []byte) {
 	t.Helper()
@@ -67,7 +83,9 @@ func checkStored(t *testing.T, a api, answer []byte) {
 	path := prefix + strings.TrimPrefix(key, "/apisix")
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+path, nil))
-	if w.Code != http.StatusOK || string(lookup(w.Body.Bytes(), "value")) != string(lookup(answer, "value")) {
+	kind, id, _ := gateway.ParseKey(key)
+	o := gateway.Object{Kind: kind, ID: id, Value: lookup(answer, "value")}
+	if w.Code != http.StatusOK || string(lookup(w.Body.Bytes(), "value")) != string(a.shown(resourceOf(kind), o)) {
 		t.Fatalf("stored as %s, read back as %d %s", answer, w.Code, w.Body)
 	}
 	w = httptest.NewRecorder()

@@ -26,14 +26,14 @@ func (h *Handler) get(w http.ResponseWriter, q *request) error {
 	if !exists {
 		return errNoSuchKey
 	}
-	writeJSON(w, http.StatusOK, append(q.appendItem(nil, o), '\n'))
+	writeJSON(w, http.StatusOK, append(h.appendItem(nil, q.resource, o), '\n'))
 	return nil
 }
 
 // appendItem appends an object with its revisions.
-func (r *resource) appendItem(dst []byte, o gateway.Object) []byte {
+func (h *Handler) appendItem(dst []byte, r *resource, o gateway.Object) []byte {
 	dst = append(append(dst, `{"key":`...), quote(o.Key())...)
-	dst = append(append(dst, `,"value":`...), r.shown(o.Value)...)
+	dst = append(append(dst, `,"value":`...), h.shown(r, o)...)
 	dst = strconv.AppendUint(append(dst, `,"createdIndex":`...), o.Created, 10)
 	dst = strconv.AppendUint(append(dst, `,"modifiedIndex":`...), o.Modified, 10)
 	return append(dst, '}')
@@ -75,11 +75,11 @@ func (h *Handler) list(w http.ResponseWriter, q *request) error {
 		slices.SortStableFunc(rows, func(a, b gateway.Object) int { return cmp.Compare(a.Created, b.Created) })
 		page = slices.Values(p.of(rows))
 	}
-	q.writeList(w, total, page)
+	h.writeList(w, q.resource, total, page)
 	return nil
 }
 
-func (r *resource) writeList(w http.ResponseWriter, total int, objects iter.Seq[gateway.Object]) {
+func (h *Handler) writeList(w http.ResponseWriter, r *resource, total int, objects iter.Seq[gateway.Object]) {
 	w.Header().Set("Content-Type", "application/json")
 	out := bufio.NewWriter(w)
 	item := strconv.AppendInt([]byte(`{"total":`), int64(total), 10)
@@ -90,7 +90,7 @@ func (r *resource) writeList(w http.ResponseWriter, total int, objects iter.Seq[
 			item = append(item, ',')
 		}
 		first = false
-		item = r.appendItem(item, o)
+		item = h.appendItem(item, r, o)
 		if _, err := out.Write(item); err != nil {
 			// The client has gone.
 			return

@@ -67,7 +67,7 @@ func (h *Handler) patch(w http.ResponseWriter, q *request) error {
 func (h *Handler) patched(q *request, prior gateway.Object) (*draft, error) {
 	now := h.now()
 	// What others have stored may be spelt in any way.
-	doc, err := normalize(prior.Value)
+	doc, err := normalize(h.unseal(prior))
 	if err != nil {
 		return nil, badRequest("invalid configuration: " + err.Error())
 	}

@@ -22,6 +22,8 @@ import (
 type precondition struct {
 	objects []gateway.Object
 	config  func(*Config)
+	// encrypted says that fields are encrypted.
+	encrypted bool
 }
 
 func stored(kind gateway.Kind, id, value string) gateway.Object {
@@ -36,6 +38,7 @@ const (
 var (
 	firstUpstream = stored(gateway.Upstreams, "1", someNodes)
 	jack          = stored(gateway.Consumers, "jack", `{"username":"jack"}`)
+	foo           = stored(gateway.Consumers, "foo", `{"username":"foo","plugins":{"basic-auth":{"username":"foo","password":"bar"}}}`)
 )
 
 func routes(n int, value string) (objects []gateway.Object) {
@@ -86,7 +89,7 @@ var preconditions = map[string]precondition{
 	"route 1 uses it":                                        users(stored(gateway.PluginConfigs, "1", `{"plugins":{}}`), stored(gateway.Routes, "1", `{"uri":"/a","plugin_config_id":"1","upstream":`+someNodes+`}`)),
 	"consumer jack uses it":                                  users(stored(gateway.ConsumerGroups, "1", `{"plugins":{}}`), stored(gateway.Consumers, "jack", `{"username":"jack","group_id":"1"}`)),
 	"ssl 1 has type server":                                  users(stored(gateway.SSLs, "1", `{"sni":"a.com"}`)),
-	"data_encryption default":                                users(stored(gateway.Consumers, "foo", `{"username":"foo","plugins":{"basic-auth":{"username":"foo","password":"bar"}}}`)),
+	"data_encryption default":                                {objects: []gateway.Object{foo}, encrypted: true},
 	"used by an upstream client_cert_id: not checked": users(stored(gateway.SSLs, "1", `{"type":"client"}`),
 		stored(gateway.Upstreams, "1", `{"nodes":{"a:1":1},"tls":{"client_cert_id":"1"}}`)),
 }

@@ -3,7 +3,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -193,17 +192,25 @@ func (q *request) forbidTimes(fs fields) error {
 	return nil
 }
 
-// draft checks what of an object can be checked without the others. id is empty when it is not known yet.
+// draft checks what of an object can be checked without the others, and encrypts its secrets. id is empty when it is not
+// known yet.
 func (h *Handler) draft(q *request, id string, fs fields) (*draft, error) {
 	d := &draft{object: gateway.Object{Kind: q.kind, Value: fs.text()}, fields: fs}
 	if id != "" {
 		d.object.ID = q.objectID(id)
 	}
-	return d, h.check(d.object)
+	if err := h.check(d.object); err != nil {
+		return nil, err
+	}
+	d.object.Value = h.seal(d.object)
+	d.fields = parseFields(d.object.Value)
+	return d, nil
 }
 
 // check checks an object by itself.
 func (h *Handler) check(o gateway.Object) error {
+	// A client may send back a private key as it was answered.
+	o.Value = h.keyring.DecryptFields(o.Value, privateKeys[o.Kind]...)
 	value, err := schema.Decode(o.Value)
 	if err != nil {
 		return badRequest("invalid configuration: " + err.Error())
@@ -253,18 +260,6 @@ func unixTime(t time.Time) []byte { return strconv.AppendInt(nil, t.Unix(), 10) 
 func (h *Handler) writeObject(w http.ResponseWriter, status int, q *request, o gateway.Object) {
 	var body fields
 	body.set("key", quote(o.Key()))
-	body.set("value", q.shown(o.Value))
+	body.set("value", h.echoed(q.resource, o.Value))
 	writeJSON(w, status, append(body.text(), '\n'))
-}
-
-// shown returns the part of a value that clients may see.
-func (r *resource) shown(value json.RawMessage) json.RawMessage {
-	if len(r.hidden) == 0 {
-		return value
-	}
-	fs := parseFields(value)
-	for _, name := range r.hidden {
-		fs.remove(name)
-	}
-	return fs.text()
 }

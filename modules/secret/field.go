@@ -31,6 +31,19 @@ func (k *Keyring) EncryptFields(doc json.RawMessage, paths ...Path) json.RawMess
 	return mapFields(doc, paths, k.Encrypt)
 }
 
+// EncryptPEM is EncryptFields for private keys in PEM: what does not look like PEM has been encrypted before and stays.
+func (k *Keyring) EncryptPEM(doc json.RawMessage, paths ...Path) json.RawMessage {
+	if k == nil {
+		return doc
+	}
+	return mapFields(doc, paths, func(text string) string {
+		if !strings.HasPrefix(strings.TrimSpace(text), "---") {
+			return text
+		}
+		return k.Encrypt(text)
+	})
+}
+
 // DecryptFields undoes EncryptFields.
 func (k *Keyring) DecryptFields(doc json.RawMessage, paths ...Path) json.RawMessage {
 	if k == nil {
