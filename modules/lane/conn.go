@@ -98,9 +98,12 @@ func (c *Conn) TakePending() []byte {
 	} else {
 		c.out = nil
 	}
-	c.flight = len(b)
+	c.flight += len(b)
 	return b
 }
+
+// Took says that the driver will send n more bytes of its own for c, and account for them with Sent.
+func (c *Conn) Took(n int) { c.flight += n }
 
 // exchange is a gateway.Exchange with what a lane keeps beside it. Its buffers are used again.
 type exchange struct {

@@ -15,6 +15,10 @@ type Driver interface {
 	Dial(c *Conn, addr netip.AddrPort) error
 	// Flush says that c has something pending. The driver sends it soon, in one piece with what is added until then.
 	Flush(c *Conn)
+	// Borrow sends b, a part of what the driver is giving to Data, after what is pending on c, and returns how much of it
+	// it has taken charge of: what it does not take the engine copies. What is taken and not sent yet it adds to c with
+	// Conn.Took.
+	Borrow(c *Conn, b []byte) (taken int)
 	// Pause stops reading from c, Resume begins again.
 	Pause(c *Conn)
 	Resume(c *Conn)
@@ -60,6 +64,8 @@ type Engine struct {
 	// fields receives the fields of a node's response before it is known to be one.
 	fields         gateway.Header
 	responseLimits Limits
+	// raw: what is being processed lies in the driver's buffer.
+	raw bool
 	// draining: connections end with their present exchange.
 	draining bool
 }
@@ -171,9 +177,13 @@ func (e *Engine) Data(c *Conn, b []byte) {
 func (e *Engine) input(c *Conn, b []byte) {
 	if len(c.in) > 0 {
 		c.in = append(c.in, b...)
-		b = c.in
+		e.process(c, c.in)
+		return
 	}
+	// Only what the driver itself has received can be borrowed from it.
+	e.raw = c.session == nil
 	e.process(c, b)
+	e.raw = false
 }
 
 // process gives b to the machine and keeps what it leaves. b may be c.in.
@@ -333,6 +343,20 @@ func (e *Engine) write(c *Conn, b []byte) {
 	}
 	c.out = append(e.output(c), b...)
 	e.driver.Flush(c)
+}
+
+// borrowAbove is from which size on bytes are sent from where they were received, and not copied.
+const borrowAbove = 4 << 10
+
+// pass sends b, a part of what has just been received, on c.
+func (e *Engine) pass(c *Conn, b []byte) {
+	if len(b) >= borrowAbove && c.session == nil && e.raw {
+		b = b[e.driver.Borrow(c, b):]
+	}
+	if len(b) > 0 {
+		c.out = append(e.output(c), b...)
+		e.driver.Flush(c)
+	}
 }
 
 // full reports whether c has more unsent output than it may have.

@@ -28,13 +28,14 @@ func (d *wireless) Dial(c *lane.Conn, _ netip.AddrPort) error {
 	d.node = c
 	return nil
 }
-func (d *wireless) Flush(*lane.Conn)            {}
-func (d *wireless) Pause(*lane.Conn)            {}
-func (d *wireless) Resume(*lane.Conn)           {}
-func (d *wireless) CloseWrite(*lane.Conn)       {}
-func (d *wireless) Close(*lane.Conn)            {}
-func (d *wireless) HandOver(*lane.Conn, []byte) { panic("handed over") }
-func (d *wireless) Post(func())                 { panic("posted") }
+func (d *wireless) Flush(*lane.Conn)              {}
+func (d *wireless) Borrow(*lane.Conn, []byte) int { return 0 }
+func (d *wireless) Pause(*lane.Conn)              {}
+func (d *wireless) Resume(*lane.Conn)             {}
+func (d *wireless) CloseWrite(*lane.Conn)         {}
+func (d *wireless) Close(*lane.Conn)              {}
+func (d *wireless) HandOver(*lane.Conn, []byte)   { panic("handed over") }
+func (d *wireless) Post(func())                   { panic("posted") }
 
 // drain takes what is pending on c, as a socket would.
 func (d *wireless) drain(c *lane.Conn) []byte {

@@ -157,16 +157,14 @@ func (e *Engine) sendBody(x *exchange, data []byte, done bool) {
 	x.streamed = true
 	c.out = e.output(c)
 	if x.framing.Body.Kind != Chunked {
-		c.out = append(c.out, data...)
+		e.pass(c, data)
 	} else {
-		if len(data) > 0 {
-			c.out = appendChunk(c.out, data)
-		}
+		e.passChunk(c, data)
 		if done {
-			c.out = append(c.out, "0\r\n\r\n"...)
+			c.out = append(e.output(c), "0\r\n\r\n"...)
+			e.driver.Flush(c)
 		}
 	}
-	e.driver.Flush(c)
 	c.deadline = e.now + seconds(x.Timeout().Read)
 }
 
@@ -298,6 +296,7 @@ func (e *Engine) nodeBody(c *Conn, b []byte) (rest []byte) {
 	if len(data) > 0 {
 		if x.FiltersBody() {
 			data = x.FilterBody(data, false)
+			e.raw = false
 		}
 		e.sendChunk(x, data)
 		if x.Broken() {
@@ -324,14 +323,23 @@ func (e *Engine) sendChunk(x *exchange, data []byte) {
 	if len(data) == 0 || x.noBody {
 		return
 	}
-	client := x.client
-	client.out = e.output(client)
 	if x.chunks {
-		client.out = appendChunk(client.out, data)
+		e.passChunk(x.client, data)
 	} else {
-		client.out = append(client.out, data...)
+		e.pass(x.client, data)
 	}
-	e.driver.Flush(client)
+}
+
+// passChunk is pass for one chunk of a chunked body.
+func (e *Engine) passChunk(c *Conn, data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	c.out = strconv.AppendInt(e.output(c), int64(len(data)), 16)
+	c.out = append(c.out, "\r\n"...)
+	e.pass(c, data)
+	c.out = append(e.output(c), "\r\n"...)
+	e.driver.Flush(c)
 }
 
 // nodeDone ends a response. surplus is what came behind it.
@@ -339,6 +347,7 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 	client := x.client
 	client.out = e.output(client)
 	if x.FiltersBody() {
+		e.raw = false
 		e.sendChunk(x, x.FilterBody(nil, true))
 		if x.Broken() {
 			e.cut(x)

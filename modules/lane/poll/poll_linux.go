@@ -338,6 +338,29 @@ func (l *Loop) send(c *lane.Conn, s *state) {
 	}
 }
 
+// Borrow implements lane.Driver: what the socket has room for goes at once.
+func (d driver) Borrow(c *lane.Conn, b []byte) int {
+	s, ok := c.Driver.(*state)
+	if !ok || s.connecting || s.events&unix.EPOLLOUT != 0 {
+		return 0
+	}
+	pending := c.Pending()
+	n, errno := writeBoth(c.FD, pending, b)
+	if errno != 0 {
+		// Whatever it is, the next send meets it again.
+		return 0
+	}
+	if n < len(pending) {
+		d.engine.Sent(c, n)
+		return 0
+	}
+	taken := n - len(pending)
+	if len(pending) > 0 {
+		d.engine.Sent(c, len(pending))
+	}
+	return taken
+}
+
 // Pause implements lane.Driver.
 func (d driver) Pause(c *lane.Conn) {
 	d.mask(c, c.Driver.(*state).events&^uint32(unix.EPOLLIN|unix.EPOLLRDHUP))

@@ -21,6 +21,21 @@ func write(fd int, b []byte) (int, unix.Errno) {
 	return int(n), errno
 }
 
+// writeBoth writes a and then b with one call.
+func writeBoth(fd int, a, b []byte) (int, unix.Errno) {
+	if len(a) == 0 {
+		return write(fd, b)
+	}
+	vector := [2]unix.Iovec{
+		{Base: unsafe.SliceData(a), Len: uint64(len(a))},
+		{Base: unsafe.SliceData(b), Len: uint64(len(b))},
+	}
+	message := unix.Msghdr{Iov: &vector[0], Iovlen: 2}
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)),
+		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	return int(n), errno
+}
+
 // pollNow returns the events that are there already.
 func pollNow(epoll int, events []unix.EpollEvent) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll),

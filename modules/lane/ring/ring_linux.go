@@ -29,6 +29,12 @@ type Loop struct {
 	free  []uint32
 	dirty []*state
 
+	// holders counts, for each provided buffer, who still needs it: the engine while it processes it, and pieces to be
+	// sent. current is the one being processed, borrowed how many pieces hold.
+	holders  [bufferCount]uint16
+	current  int32
+	borrowed int
+
 	mu     sync.Mutex
 	inbox  []func()
 	asleep atomic.Bool
@@ -43,9 +49,12 @@ type state struct {
 	slot uint32
 	// pending counts operations whose last completion has not come.
 	pending int
-	// sending is the buffer in flight, sent how much of it went.
-	sending  []byte
+	// queue is what is to be sent; the first inFlight pieces of it are being sent, of which sent bytes went.
+	queue    []piece
+	inFlight int
 	sent     int
+	vector   [maxPieces]unix.Iovec
+	message  unix.Msghdr
 	sockaddr unix.RawSockaddrAny
 
 	receiving, stopping, paused, connecting, ended, dirty, released bool
@@ -54,6 +63,21 @@ type state struct {
 	dead, handing bool
 	read, late    []byte
 }
+
+// piece is something to send: a buffer of the engine, or a part of a provided buffer, whose number is then not
+// engineBuffer.
+type piece struct {
+	b      []byte
+	buffer int32
+}
+
+const (
+	engineBuffer = -1
+	// maxPieces is how many pieces one send takes.
+	maxPieces = 16
+	// maxBorrowed is how many provided buffers may wait to be sent; the others have to be there for receiving.
+	maxBorrowed = bufferCount * 3 / 4
+)
 
 // What an operation was, in the upper half of its user data; the slot is in the lower.
 const (
@@ -73,7 +97,7 @@ func NewLoop(config lane.Config) (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &Loop{wake: wake, signal: make([]byte, 8), done: make(chan struct{})}
+	l := &Loop{current: engineBuffer, wake: wake, signal: make([]byte, 8), done: make(chan struct{})}
 	l.engine = lane.NewEngine(driver{l}, config)
 	started := make(chan error)
 	go l.run(started)
@@ -266,7 +290,12 @@ func (l *Loop) received(s *state, done *completion) {
 		case s.handing:
 			s.late = append(s.late, data...)
 		default:
+			l.holders[id]++
+			l.current = int32(id)
 			l.engine.Data(s.c, data)
+			l.current = engineBuffer
+			l.letGo(int32(id))
+			return
 		}
 		l.ring.recycle(id)
 		return
@@ -286,45 +315,108 @@ func (l *Loop) received(s *state, done *completion) {
 	}
 }
 
+// letGo gives a provided buffer back to the kernel when nobody needs it any more.
+func (l *Loop) letGo(buffer int32) {
+	l.holders[buffer]--
+	if l.holders[buffer] == 0 {
+		l.ring.recycle(uint16(buffer))
+	}
+}
+
 // sent takes the completion of a send.
 func (l *Loop) sent(s *state, n int) {
 	if n < 0 {
-		s.sending = nil
+		l.drop(s)
 		if !s.dead && !s.handing {
 			l.engine.Broken(s.c)
 		}
 		return
 	}
-	if s.sent += n; s.sent < len(s.sending) && !s.dead {
+	s.sent += n
+	total := 0
+	for _, p := range s.queue[:s.inFlight] {
+		total += len(p.b)
+	}
+	if s.sent < total && !s.dead {
 		l.send(s)
 		return
 	}
-	b := s.sending
-	s.sending = nil
-	if !s.dead && !s.handing {
-		l.engine.Sent(s.c, len(b))
+	for _, p := range s.queue[:s.inFlight] {
+		l.giveBack(p)
 	}
-	l.engine.Keep(b)
+	s.queue = append(s.queue[:0], s.queue[s.inFlight:]...)
+	s.inFlight, s.sent = 0, 0
+	if s.dead {
+		l.drop(s)
+		return
+	}
+	if !s.handing {
+		l.engine.Sent(s.c, total)
+	}
 	l.push(s)
 }
 
-// send submits what is left of the buffer in flight.
+// giveBack gives back the memory of a piece.
+func (l *Loop) giveBack(p piece) {
+	if p.buffer == engineBuffer {
+		l.engine.Keep(p.b)
+		return
+	}
+	l.borrowed--
+	l.letGo(p.buffer)
+}
+
+// drop gives back the memory of everything that will not be sent. Nothing is in flight.
+func (l *Loop) drop(s *state) {
+	for _, p := range s.queue {
+		l.giveBack(p)
+	}
+	s.queue, s.inFlight, s.sent = nil, 0, 0
+}
+
+// send submits what is left of the pieces in flight.
 func (l *Loop) send(s *state) {
+	n, skip := 0, s.sent
+	for _, p := range s.queue[:s.inFlight] {
+		if skip >= len(p.b) {
+			skip -= len(p.b)
+			continue
+		}
+		rest := p.b[skip:]
+		skip = 0
+		s.vector[n].Base = unsafe.SliceData(rest)
+		s.vector[n].SetLen(len(rest))
+		n++
+	}
 	s.pending++
-	rest := s.sending[s.sent:]
 	e := l.ring.next()
-	e.op, e.fd, e.data = opSend, int32(s.c.FD), didSend|uint64(s.slot)
-	e.addr, e.length = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(rest)))), uint32(len(rest))
+	e.fd, e.data = int32(s.c.FD), didSend|uint64(s.slot)
 	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
+	if n == 1 {
+		e.op, e.addr, e.length = opSend, uint64(uintptr(unsafe.Pointer(s.vector[0].Base))), uint32(s.vector[0].Len)
+		return
+	}
+	s.message.Iov = &s.vector[0]
+	s.message.SetIovlen(n)
+	e.op, e.addr, e.length = opSendMsg, uint64(uintptr(unsafe.Pointer(&s.message))), 1
 }
 
 // push sends what is pending, unless something is in flight already.
 func (l *Loop) push(s *state) {
-	if s.dead || s.handing || s.connecting || s.sending != nil || len(s.c.Pending()) == 0 {
+	if s.dead || s.handing || s.connecting || s.inFlight > 0 {
 		return
 	}
-	s.sending, s.sent = s.c.TakePending(), 0
-	l.send(s)
+	s.gather()
+	if s.inFlight = min(len(s.queue), maxPieces); s.inFlight > 0 {
+		l.send(s)
+	}
+}
+
+// gather moves what the engine has written into the queue.
+func (s *state) gather() {
+	if len(s.c.Pending()) > 0 {
+		s.queue = append(s.queue, piece{s.c.TakePending(), engineBuffer})
+	}
 }
 
 func (l *Loop) flush() {
@@ -359,6 +451,7 @@ func (l *Loop) settle(s *state) {
 		}
 	case s.pending > 0:
 	case s.dead:
+		l.drop(s)
 		l.release(s)
 		lane.CloseSocket(s.c)
 	default:
@@ -415,11 +508,26 @@ func (s *state) setSockaddr(addr netip.AddrPort) int {
 // Flush implements lane.Driver.
 func (d driver) Flush(c *lane.Conn) {
 	s, ok := c.Driver.(*state)
-	if !ok || s.dirty || s.connecting || s.sending != nil {
+	if !ok || s.dirty || s.connecting || s.inFlight > 0 {
 		return
 	}
 	s.dirty = true
 	d.dirty = append(d.dirty, s)
+}
+
+// Borrow implements lane.Driver: the provided buffer is the kernel's again when it has been sent.
+func (d driver) Borrow(c *lane.Conn, b []byte) int {
+	s, ok := c.Driver.(*state)
+	if !ok || s.dead || s.handing || d.current == engineBuffer || d.borrowed >= maxBorrowed {
+		return 0
+	}
+	s.gather()
+	s.queue = append(s.queue, piece{b, d.current})
+	d.holders[d.current]++
+	d.borrowed++
+	c.Took(len(b))
+	d.Flush(c)
+	return len(b)
 }
 
 // Pause implements lane.Driver.
