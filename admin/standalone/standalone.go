@@ -120,6 +120,9 @@ type Finding struct {
 	ID string
 	// Err is a [gateway.Refusal] with the text that a write of the item alone would give.
 	Err error
+
+	// object has the kind and id of the item, when it is an object.
+	object *gateway.Object
 }
 
 func (f Finding) Error() string {
@@ -179,7 +182,7 @@ func (d *Document) section(name string, checker Checker) (objects []gateway.Obje
 			err = refuse("found duplicate %s %s in %s", e.named, e.id, name)
 		}
 		if err != nil {
-			findings = append(findings, Finding{name, i, e.name, err})
+			findings = append(findings, Finding{name, i, e.name, err, e.object})
 			continue
 		}
 		seen[e.id] = true
