@@ -107,7 +107,7 @@ func loopback(host string) bool {
 
 func (c *AdminConfig) handlerConfig(g *gateway.Gateway, compiler *table.Compiler, plugins gateway.Plugins) admin.Config {
 	cfg := admin.Config{
-		Gateway: g, Checker: compiler, Plugins: plugins, Hosts: c.Hosts, Origins: c.Origins, Log: newestLog,
+		Gateway: g, Checker: compiler, Plugins: plugins, Keyring: compiler.Keyring, Hosts: c.Hosts, Origins: c.Origins, Log: newestLog,
 	}
 	for _, key := range c.Keys {
 		cfg.Keys = append(cfg.Keys, admin.Key{Name: key.Name, Key: key.Key, Role: key.Role})

@@ -229,6 +229,9 @@ func (a *App) Start() (err error) {
 	if a.lanes, err = lanesOf(a.Lane, a.log); err != nil {
 		return err
 	}
+	if a.compiler.Keyring, err = keyringOf(a.store, a.log); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
 	gen := &gateway.Generation{Compiler: a.compiler, Settings: a.settings, Objects: a.generationObjects()}
 	running, detach, faults, err := join(a.store, gen)
 	if err != nil {

@@ -24,6 +24,9 @@ type Store interface {
 
 // BoltStore keeps objects in one file. Every write is on disk before it is acknowledged. One process can have the file
 // open at a time.
+//
+// Secrets in objects are encrypted with the key in the file beside it, whose name ends in `.key`; it is made with the first
+// start and belongs into every backup. To change the key, put a new one (32 characters) on a line before it.
 type BoltStore struct {
 	// Path of the file; it and its folders are made when they are missing. Default: `ando/ando.db` in Caddy's data directory.
 	Path string `json:"path,omitempty"`
@@ -59,6 +62,9 @@ func (s *BoltStore) StoreKey() string {
 // OpenStore opens the file, and makes it when there is none.
 func (s *BoltStore) OpenStore() (gateway.Store, error) { return bolt.Open(s.Path) }
 
+// KeyPath is beside the file.
+func (s *BoltStore) KeyPath() string { return s.Path + ".key" }
+
 // String says where the objects are.
 func (s *BoltStore) String() string { return s.Path }
 
@@ -88,6 +94,9 @@ func (*MemoryStore) StoreKey() string { return "memory" }
 // OpenStore returns an empty store.
 func (*MemoryStore) OpenStore() (gateway.Store, error) { return memory.New(), nil }
 
+// KeyPath is empty: the keys go with the objects.
+func (*MemoryStore) KeyPath() string { return "" }
+
 // String says where the objects are.
 func (*MemoryStore) String() string { return "memory" }
 
@@ -103,6 +112,8 @@ func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var (
 	_ Store                 = (*BoltStore)(nil)
 	_ Store                 = (*MemoryStore)(nil)
+	_ keyed                 = (*BoltStore)(nil)
+	_ keyed                 = (*MemoryStore)(nil)
 	_ caddy.Provisioner     = (*BoltStore)(nil)
 	_ caddyfile.Unmarshaler = (*BoltStore)(nil)
 	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
