@@ -3,8 +3,6 @@
 package lane
 
 import (
-	"context"
-	"errors"
 	"strconv"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -160,30 +158,6 @@ func (e *Engine) step(x *exchange, step gateway.Step) {
 	}
 }
 
-// park runs the rest of the hooks on a goroutine. The connection is not read meanwhile.
-func (e *Engine) park(x *exchange) {
-	x.client.state = clientParked
-	// The goroutine must not race with the loop for it, so the context is there before it begins.
-	x.Context()
-	go func() {
-		step := x.Next(true)
-		e.driver.Post(func() { e.unpark(x, step) })
-	}()
-}
-
-func (e *Engine) unpark(x *exchange, step gateway.Step) {
-	if x.abandoned {
-		x.Response.Status = 499
-		x.Finish()
-		e.release(x)
-		return
-	}
-	c := x.client
-	c.state = clientWaits
-	e.step(x, step)
-	e.again(c)
-}
-
 // proceed tells a client that waits for it to send the body (RFC 9110 section 10.1.1).
 func (e *Engine) proceed(x *exchange) {
 	if x.framing.Expect {
@@ -206,11 +180,20 @@ func (e *Engine) clientBody(c *Conn, b []byte) (rest []byte) {
 	switch c.state {
 	case clientCollects:
 		x.body = append(x.body, data...)
-		over := int64(len(x.body)) > x.BodyLimit()
+		limit := x.BodyLimit()
+		if x.reader != nil {
+			limit = x.readLimit
+		}
+		over := int64(len(x.body)) > limit
 		if !done && !over {
 			break
 		}
 		c.deadline = 0
+		if x.reader != nil {
+			c.state = clientParked
+			x.answerReader(over)
+			break
+		}
 		c.state = clientWaits
 		if over {
 			x.SetBody(nil, gateway.ErrBodyTooLarge)
@@ -261,7 +244,7 @@ func (e *Engine) refuseBody(x *exchange, refusal *Refusal) {
 		x.node, node.serves = nil, nil
 		e.close(node)
 	}
-	if x.replied {
+	if x.replied || x.parked {
 		e.abandon(x.client)
 		return
 	}
@@ -407,7 +390,6 @@ func (e *Engine) clientEOF(c *Conn) {
 // abandon ends a client's connection in the middle of whatever it did.
 func (e *Engine) abandon(c *Conn) {
 	x := c.x
-	state := c.state
 	e.close(c)
 	if x == nil {
 		return
@@ -420,9 +402,10 @@ func (e *Engine) abandon(c *Conn) {
 	if x.cancel != nil {
 		x.cancel()
 	}
-	if state == clientParked {
+	if x.parked {
 		// Until it is back the exchange is the goroutine's.
 		x.abandoned = true
+		x.cutReader()
 		return
 	}
 	if !x.replied {
@@ -453,26 +436,4 @@ func (e *Engine) expire(c *Conn) {
 	case nodeIdle:
 		e.close(c)
 	}
-}
-
-// contextSource makes an exchange's context when a hook first asks for it.
-type contextSource struct{ ctx context.Context }
-
-// Context implements gateway.Wire.
-func (x *exchange) Context() context.Context {
-	if x.ctx.ctx == nil {
-		x.ctx.ctx, x.cancel = context.WithCancel(context.Background())
-	}
-	return x.ctx.ctx
-}
-
-// errUndeclaredBody is a programming error of a plugin: on a lane a body is there when BodyReader said so.
-var errUndeclaredBody = errors.New("the plugin has not declared that it reads the request body")
-
-// ReadBody implements gateway.Wire.
-func (x *exchange) ReadBody(int64) ([]byte, error) {
-	if x.bodyDone {
-		return x.body, nil
-	}
-	return nil, errUndeclaredBody
 }

@@ -3,6 +3,7 @@
 package lane
 
 import (
+	"context"
 	"net/netip"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -120,9 +121,12 @@ type exchange struct {
 	bodyDone, streamed bool
 	// chunks: the response body is sent chunked, sized: with its length. last: the connection ends with the response.
 	chunks, sized, last, replied, noBody bool
-	// abandoned: the client has gone while a goroutine runs a hook.
-	abandoned bool
+	// parked: a goroutine runs hooks. abandoned: the client has gone meanwhile.
+	parked, abandoned bool
+	// reader waits for the body, up to readLimit bytes of it.
+	reader    chan bodyRead
+	readLimit int64
 
-	cancel func()
-	ctx    contextSource
+	ctx    context.Context
+	cancel context.CancelFunc
 }

@@ -417,6 +417,10 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 		return
 	}
 	x.node = nil
+	if x.client.state == clientStreams {
+		// What else the client sends waits for the next node.
+		x.client.state, x.client.deadline = clientWaits, 0
+	}
 	repeatable := failure == gateway.FailedConnect || idempotent(x.ForwardMethod()) && !x.streamed
 	if stale && repeatable && !x.replied {
 		// The node closed an idle connection just when it was used; that says nothing about the node.

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,12 +22,6 @@ import (
 )
 
 func TestCases(t *testing.T) { gatewaytest.Run(t, os.DirFS("testdata")) }
-
-// TestUndeclaredBody leaves out lanes, which give a hook that has not declared it no body.
-func TestUndeclaredBody(t *testing.T) {
-	wires := slices.DeleteFunc(gatewaytest.Wires(), func(w gatewaytest.Wire) bool { return strings.HasPrefix(w.Name, "lane") })
-	gatewaytest.RunOn(t, os.DirFS("testdata/undeclared"), wires...)
-}
 
 // waiter is a plugin that waits, and says so to the node; with Reads it also reads the body while it waits. Where there is
 // a gate it says that it stands there, and waits until it opens.
