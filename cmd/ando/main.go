@@ -29,6 +29,8 @@ func main() {
 		builtIn := newBuiltIn(caddy.DefaultAdminListen)
 		os.Args = append(os.Args, builtIn.args()...)
 		go builtIn.announce(os.Stdout)
+	} else {
+		os.Args = append(os.Args, adapterArgs(os.Args, fileExists)...)
 	}
 	caddycmd.Main()
 }

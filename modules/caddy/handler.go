@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 )
 
 // Handler hands requests to the gateway: it looks up the route, runs its plugins and proxies to a node of its upstream.
@@ -32,6 +33,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app
 	app.rememberConnections(ctx)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		if _, ok := wrapped.Load(server); !ok {
+			ctx.Logger().Info("connections of this server end with each reload, and Go's HTTP server serves them; the adapter "+
+				"`ando`, or the global options `default_bind ando/` and `servers { listener_wrappers { ando } }`, change that",
+				zap.Strings("listen", server.Listen))
+		}
+	}
 	return app.declare(h.Objects)
 }
 

@@ -4,6 +4,7 @@ package andocaddy
 
 import (
 	"net"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -44,12 +45,22 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 	if w.server == nil {
 		return nil
 	}
+	wrapped.Store(w.server, true)
 	if w.hosts, w.direct = gatewayHosts(w.server); !w.direct {
 		return nil
 	}
 	var err error
 	w.app, err = appOf(ctx)
 	return err
+}
+
+// wrapped holds the servers that have this wrapper, so that handlers, which are provisioned later, can say what is missing.
+var wrapped sync.Map
+
+// Cleanup forgets the server.
+func (w *ListenerWrapper) Cleanup() error {
+	wrapped.Delete(w.server)
+	return nil
 }
 
 // UnmarshalCaddyfile accepts the word `ando` alone.
@@ -109,6 +120,7 @@ func (l *wrappedListener) Close() error {
 
 var (
 	_ caddy.Provisioner     = (*ListenerWrapper)(nil)
+	_ caddy.CleanerUpper    = (*ListenerWrapper)(nil)
 	_ caddy.ListenerWrapper = (*ListenerWrapper)(nil)
 	_ caddyfile.Unmarshaler = (*ListenerWrapper)(nil)
 )
