@@ -27,6 +27,8 @@ type task struct {
 	ctx   context.Context
 	write func(Tx) ([]Change, error)
 	do    func() error
+	// trial says that the write is not to be kept.
+	trial bool
 
 	// taken decides between the committer, which is about to run the task, and a waiter whose ctx has ended.
 	taken atomic.Bool
@@ -246,6 +248,9 @@ func (g *Gateway) prepare(t *task, table Table, rev uint64) (next Table, changes
 	next, err = table.With(changes)
 	if err != nil {
 		return nil, nil, err
+	}
+	if t.trial {
+		return table, nil, nil
 	}
 	return next, changes, nil
 }

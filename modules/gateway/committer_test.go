@@ -373,3 +373,27 @@ func BenchmarkSubmit(b *testing.B) {
 		}
 	}
 }
+
+func TestTryStoresNothing(t *testing.T) {
+	store := script()
+	g := open(t, store)
+	submit(t, g, put("1", "a"))
+	table := g.Table()
+	next := uint64(0)
+	err := g.Try(t.Context(), func(tx gateway.Tx) ([]gateway.Change, error) {
+		next = tx.Next
+		return put("1", "b")(tx)
+	})
+	if err != nil || next != 2 {
+		t.Errorf("got %v, at revision %d", err, next)
+	}
+	if err := g.Try(t.Context(), put("2", "bad")); err == nil {
+		t.Error("what does not compile is not refused")
+	}
+	if g.Table() != table || stored(t, store) != "1=a" {
+		t.Errorf("the table has changed, or the store: %s", stored(t, store))
+	}
+	if rev := submit(t, g, put("1", "c")); rev != 2 {
+		t.Errorf("the next write has revision %d", rev)
+	}
+}

@@ -135,6 +135,13 @@ func (g *Gateway) Submit(ctx context.Context, write func(Tx) ([]Change, error)) 
 	return g.enqueue(&task{ctx: ctx, write: write})
 }
 
+// Try is Submit without its effect: write runs, what it asks for is compiled, and whatever would refuse it does; then it is
+// forgotten.
+func (g *Gateway) Try(ctx context.Context, write func(Tx) ([]Change, error)) error {
+	_, err := g.enqueue(&task{ctx: ctx, write: write, trial: true})
+	return err
+}
+
 // Attach makes gen the current generation until detach is called; then the newest one still attached is current again.
 // The last one stays current when it is detached too, until the next one comes, so that a gateway always serves. A
 // generation that is attached cannot be attached again. After an error everything is as it was.
