@@ -20,6 +20,10 @@ type request struct {
 	body []byte
 	// ttl is how long what is written lives; 0 is for ever.
 	ttl time.Duration
+	// dryRun says that a write is only to be tried.
+	dryRun bool
+	// condition is what a write wants of the object as it is.
+	condition condition
 }
 
 // methods are what a resource can be asked to do. Which kinds support what is in the table of resources.
@@ -104,6 +108,13 @@ func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, segments
 	if err != nil {
 		return err
 	}
+	dryRun, err := parseDryRun(r, query["dry_run"])
+	if err != nil {
+		return err
+	}
+	if dryRun {
+		w.Header().Set(dryRunField, "true")
+	}
 	w.Header().Set("X-API-VERSION", "v3")
 	if describe != nil {
 		return describe(h, w, segments[1:], query)
@@ -114,7 +125,9 @@ func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, segments
 	if r.Method != http.MethodPatch {
 		t.foldSub()
 	}
-	return method(h, w, &request{Request: r, target: t, query: query, body: body, ttl: ttl})
+	return method(h, w, &request{
+		Request: r, target: t, query: query, body: body, ttl: ttl, dryRun: dryRun, condition: conditionOf(r.Header),
+	})
 }
 
 // maxTTL is the longest lease of etcd, in seconds.

@@ -92,7 +92,8 @@ func TestBadIDs(t *testing.T) {
 		{"/routes", `{"id":true,"uri":"/a","upstream":{"nodes":{"a:1":1}}}`, badID},
 		{"/routes", `{"id":1.5,"uri":"/a","upstream":{"nodes":{"a:1":1}}}`, badID},
 		{"/routes", `{"id":1e300,"uri":"/a","upstream":{"nodes":{"a:1":1}}}`, badID},
-		{"/routes", `{"id":-1,"uri":"/a","upstream":{"nodes":{"a:1":1}}}`, badID},
+		{"/routes", `{"id":-1,"uri":"/a","upstream":{"nodes":{"a:1":1}}}`, strings.TrimSuffix(badID, "}") +
+			`,"errors":[{"pointer":"/id","message":"object matches none of the required","value":-1}]}`},
 		{"/routes", plainRoute, `{"error_msg":"missing route id"}`},
 		{"/routes/1", `{"id":"2","uri":"/a","upstream":{"nodes":{"a:1":1}}}`, `{"error_msg":"wrong route id"}`},
 		{"/routes/1", `{"id":null,"uri":"/a","upstream":{"nodes":{"a:1":1}}}`, `{"error_msg":"wrong route id"}`},

@@ -26,6 +26,12 @@ func (h *Handler) get(w http.ResponseWriter, q *request) error {
 	if !exists {
 		return errNoSuchKey
 	}
+	tag := etag(o)
+	w.Header().Set("ETag", tag)
+	if q.condition.noneMatch != nil && matches(q.condition.noneMatch, tag, true) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
 	writeJSON(w, http.StatusOK, append(h.appendItem(nil, q.resource, o), '\n'))
 	return nil
 }

@@ -40,10 +40,13 @@ func (h *Handler) patch(w http.ResponseWriter, q *request) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.gateway.Submit(q.Context(), func(tx gateway.Tx) ([]gateway.Change, error) {
+	err = h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
 		prior, exists := tx.Object(q.kind, id)
 		if !exists {
 			return nil, errNoSuchKey
+		}
+		if err := q.condition.check(q.kind, id, prior, exists); err != nil {
+			return nil, err
 		}
 		if prior.Modified != before.Modified || prior.Origin != before.Origin {
 			var err error

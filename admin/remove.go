@@ -16,9 +16,13 @@ func (h *Handler) remove(w http.ResponseWriter, q *request) error {
 	}
 	force := q.query.Get("force") == "true"
 	o := gateway.Object{Kind: q.kind, ID: q.objectID(q.id)}
-	_, err := h.gateway.Submit(q.Context(), func(tx gateway.Tx) ([]gateway.Change, error) {
-		if _, exists := tx.Object(o.Kind, o.ID); !exists {
+	err := h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
+		prior, exists := tx.Object(o.Kind, o.ID)
+		if !exists {
 			return nil, errNoSuchKey
+		}
+		if err := q.condition.check(o.Kind, o.ID, prior, exists); err != nil {
+			return nil, err
 		}
 		if !force {
 			if err := checkReferrers(tx, q.resource, o.ID); err != nil {

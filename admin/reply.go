@@ -20,6 +20,10 @@ type problem struct {
 	members []member
 	// text is a body that is not JSON.
 	text string
+	// errors is a list of all that is wrong, as JSON; nil is none.
+	errors []byte
+	// etag is that of the object in question; empty is none.
+	etag string
 }
 
 type member struct{ name, text string }
@@ -48,6 +52,9 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) 
 		return
 	}
 	p := h.problem(err)
+	if p.etag != "" {
+		w.Header().Set("ETag", p.etag)
+	}
 	if p.text == "" && len(p.members) == 0 {
 		writePage(w, p.status)
 		return
@@ -57,6 +64,9 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) 
 		var object fields
 		for _, m := range p.members {
 			object.set(m.name, quote(m.text))
+		}
+		if p.errors != nil {
+			object.set("errors", p.errors)
 		}
 		body = append(object.text(), '\n')
 	}

@@ -30,11 +30,11 @@ func (h *Handler) validateSchema(w http.ResponseWriter, r *http.Request, name st
 		return badRequest("missing configurations")
 	}
 	value, err := schema.Decode(body)
-	if err == nil {
-		err = rules.Validate(value)
-	}
 	if err != nil {
 		return badRequest(err.Error())
+	}
+	if err := rules.Validate(value); err != nil {
+		return h.withErrors(badRequest(err.Error()), rules.Problems("", value))
 	}
 	writeJSON(w, http.StatusOK, nil)
 	return nil

@@ -38,8 +38,11 @@ func (h *Handler) put(w http.ResponseWriter, q *request) error {
 		return err
 	}
 	status := http.StatusOK
-	_, err = h.gateway.Submit(q.Context(), func(tx gateway.Tx) ([]gateway.Change, error) {
+	err = h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
 		prior, exists := tx.Object(q.kind, d.object.ID)
+		if err := q.condition.check(q.kind, d.object.ID, prior, exists); err != nil {
+			return nil, err
+		}
 		if !exists {
 			status = http.StatusCreated
 		}
@@ -68,7 +71,7 @@ func (h *Handler) post(w http.ResponseWriter, q *request) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.gateway.Submit(q.Context(), func(tx gateway.Tx) ([]gateway.Change, error) {
+	err = h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
 		id := freeID(tx, &q.target)
 		d.object.ID = q.objectID(id)
 		d.fields.set("id", quote(q.shownID(id)))
@@ -200,7 +203,7 @@ func (h *Handler) draft(q *request, id string, fs fields) (*draft, error) {
 		d.object.ID = q.objectID(id)
 	}
 	if err := h.check(d.object); err != nil {
-		return nil, err
+		return nil, h.explain(err, d.object)
 	}
 	d.object.Value = h.seal(d.object)
 	d.fields = parseFields(d.object.Value)
