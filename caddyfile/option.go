@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "store", "trusted_addresses",
+	"admin", "control", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -26,7 +26,9 @@ var optionWords = []string{
 //			origins <origin...>
 //			hosts <name...>
 //		}
-//		store bolt [<path>] | memory
+//		control <address>|off
+//		status <address>|off
+//		store bolt [<path>] | memory | file [<path>] | standalone
 //		router radixtree_host_uri|radixtree_uri|radixtree_uri_with_parameter
 //		lane auto|ring|poll|off
 //		trusted_addresses <address or prefix...>
@@ -59,6 +61,10 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 	switch word := d.Val(); word {
 	case "admin":
 		return parseAdminOption(d, app)
+	case "control":
+		return parseControlOption(d, app)
+	case "status":
+		return parseStatusOption(d, app)
 	case "store":
 		app.StoreRaw, err = parseStore(d)
 		return err
@@ -147,9 +153,32 @@ func parseAdminOption(d *caddyfile.Dispenser, app *andocaddy.App) error {
 	return nil
 }
 
+func parseControlOption(d *caddyfile.Dispenser, app *andocaddy.App) error {
+	address, err := one(d)
+	if err != nil || app.Control != nil {
+		return d.Errf("control takes an address, or off, once")
+	}
+	app.Control = &andocaddy.ControlConfig{Listen: address.Text}
+	if address.Text == "off" {
+		app.Control = &andocaddy.ControlConfig{Disabled: true}
+	}
+	return nil
+}
+
+func parseStatusOption(d *caddyfile.Dispenser, app *andocaddy.App) error {
+	address, err := one(d)
+	if err != nil || app.Status != nil {
+		return d.Errf("status takes an address, or off, once")
+	}
+	if address.Text != "off" {
+		app.Status = &andocaddy.StatusConfig{Listen: address.Text}
+	}
+	return nil
+}
+
 func parseStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	if !d.NextArg() {
-		return nil, d.Errf("store takes the name of a store: bolt or memory")
+		return nil, d.Errf("store takes the name of a store: bolt, file, memory or standalone")
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule("ando.stores." + name); err != nil {

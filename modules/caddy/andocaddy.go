@@ -15,6 +15,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(new(BoltStore))
 	caddy.RegisterModule(new(MemoryStore))
+	caddy.RegisterModule(new(FileStore))
+	caddy.RegisterModule(new(StandaloneStore))
 	caddy.RegisterModule(new(Handler))
 	caddy.RegisterModule(new(KeyAuth))
 	caddy.RegisterModule(new(Plugin))

@@ -35,6 +35,12 @@ type App struct {
 	// The Admin API. Default: on localhost:9180, without a key.
 	Admin *AdminConfig `json:"admin,omitempty"`
 
+	// The control API. Default: on 127.0.0.1:9090.
+	Control *ControlConfig `json:"control,omitempty"`
+
+	// The status API. Default: none.
+	Status *StatusConfig `json:"status,omitempty"`
+
 	// Where objects made with the Admin API are kept. Default: the bolt store in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ando.stores inline_key=module"`
 
@@ -107,6 +113,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.Admin.provision(); err != nil {
 		return fmt.Errorf("admin: %w", err)
+	}
+	if err := a.provisionControl(); err != nil {
+		return err
 	}
 	if err := a.provisionStore(ctx); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -232,6 +241,15 @@ func (a *App) Start() (err error) {
 	if a.compiler.Keyring, err = keyringOf(a.store, a.log); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	status, err := a.Status.listen()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			status.release()
+		}
+	}()
 	gen := &gateway.Generation{Compiler: a.compiler, Settings: a.settings, Objects: a.generationObjects()}
 	running, detach, faults, err := join(a.store, gen)
 	if err != nil {
@@ -240,7 +258,9 @@ func (a *App) Start() (err error) {
 	for _, fault := range faults {
 		a.log.Error("object cannot be served as it is", zap.Error(fault))
 	}
-	handler, err := admin.New(a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins))
+	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
+	cfg.Standalone = running.document
+	handler, err := admin.New(cfg)
 	if err != nil {
 		detach()
 		return errors.Join(fmt.Errorf("admin: %w", err), running.leave())
@@ -250,6 +270,12 @@ func (a *App) Start() (err error) {
 		detach()
 		return errors.Join(fmt.Errorf("admin: %w", err), running.leave())
 	}
+	control, err := a.Control.listen(running.gateway, a.plugins, a.log)
+	if err != nil {
+		lease.release()
+		detach()
+		return errors.Join(fmt.Errorf("control: %w", err), running.leave())
+	}
 	a.running, a.admin = running, handler
 	started.push(a)
 	a.release = sync.OnceFunc(func() {
@@ -258,7 +284,9 @@ func (a *App) Start() (err error) {
 		// What the Admin API is doing for somebody needs the gateway until it is done. A reload does not wait for that;
 		// a process that exits does.
 		finish := func() {
-			lease.release()
+			for _, lease := range []*adminLease{lease, control, status} {
+				lease.release()
+			}
 			if err := running.leave(); err != nil {
 				caddy.Log().Named("ando").Error("closing the store failed", zap.Error(err))
 			}

@@ -93,7 +93,7 @@ func (l *adminListener) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (l *adminListener) serve() {
 	if err := l.server.Serve(l.ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		newestLog().Error("the Admin API's listener failed", zap.String("address", l.address), zap.Error(err))
+		newestLog().Error("a listener for the APIs failed", zap.String("address", l.address), zap.Error(err))
 	}
 }
 

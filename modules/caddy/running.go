@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/andogate/ando/admin/standalone"
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/nethttp"
 )
@@ -18,6 +19,8 @@ type running struct {
 	key     string
 	gateway *gateway.Gateway
 	server  *nethttp.Server
+	// document is what the store's objects come from, or nil when they are written one by one.
+	document *standalone.State
 }
 
 var gateways = caddy.NewUsagePool()
@@ -55,7 +58,7 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 		return nil, nil, err
 	}
 	server := nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr})
-	return &running{key: store.StoreKey(), gateway: g, server: server}, faults, nil
+	return &running{key: store.StoreKey(), gateway: g, server: server, document: newDocument(store)}, faults, nil
 }
 
 // leave gives up one join.

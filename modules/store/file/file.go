@@ -7,7 +7,6 @@ package file
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -21,8 +20,16 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 )
 
-// ErrReadOnly refuses a write.
-var ErrReadOnly = errors.New("file store: objects are kept in a file that is only read: change the file instead")
+// ErrReadOnly refuses a write. It is a [gateway.ErrReadOnly].
+var ErrReadOnly error = readOnly{}
+
+type readOnly struct{}
+
+func (readOnly) Error() string {
+	return "file store: objects are kept in a file that is only read: change the file instead"
+}
+
+func (readOnly) Is(target error) bool { return target == gateway.ErrReadOnly }
 
 // interval is how often the file is looked at.
 const interval = time.Second
