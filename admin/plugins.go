@@ -4,10 +4,14 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/andogate/ando/admin/schema"
 	"github.com/andogate/ando/modules/gateway"
@@ -24,7 +28,7 @@ const (
 	subsystemStream = "stream"
 )
 
-// subsystem returns the half of APISIX's plugins that is asked for. No plugin is for streams yet.
+// subsystem returns the half of APISIX's plugins that is asked for. None that is built is for streams yet.
 func subsystem(query url.Values) (name string, known bool) {
 	name = query.Get("subsystem")
 	if name == "" {
@@ -33,17 +37,22 @@ func subsystem(query url.Values) (name string, known bool) {
 	return name, name == subsystemHTTP || name == subsystemStream
 }
 
-// listPlugins answers with the names of all plugins in the order in which they run.
+// listPlugins answers with the names of the plugins in the order in which they run. With `all=true` those are among them
+// that are not built.
 func (h *Handler) listPlugins(w http.ResponseWriter, r *http.Request) error {
 	name, known := subsystem(r.URL.Query())
 	if !known {
 		return &problem{status: http.StatusBadRequest, text: "invalid subsystem passed"}
 	}
-	names := []string{}
-	if name == subsystemHTTP {
-		for _, plugin := range h.plugins.Sorted() {
-			names = append(names, plugin.Name)
-		}
+	described := h.describeAll(name)
+	if r.URL.Query().Get("all") != "true" {
+		maps.DeleteFunc(described, func(_ string, d pluginDescription) bool { return d.Built != nil })
+	}
+	names := slices.SortedFunc(maps.Keys(described), func(a, b string) int {
+		return cmp.Or(cmp.Compare(described[b].Priority, described[a].Priority), strings.Compare(a, b))
+	})
+	if names == nil {
+		names = []string{}
 	}
 	return writeValue(w, names)
 }
@@ -68,21 +77,25 @@ func (h *Handler) describePlugin(w http.ResponseWriter, rest []string, query url
 		if query.Get("all") != "true" {
 			return refuse(http.StatusNotFound, "plugin not found in subsystem "+half)
 		}
-		return writeValue(w, h.allPlugins(half))
+		return writeValue(w, h.describeAll(half))
 	}
-	plugin := h.plugins[rest[0]]
-	if plugin == nil || half != subsystemHTTP {
+	d, ok := h.describeOne(half, rest[0])
+	if !ok {
 		return refuse(http.StatusNotFound, "plugin not found in subsystem "+half)
 	}
-	schemas := schema.ForPlugin(plugin)
-	chosen := schemas.Config
+	chosen := d.Schema
 	if query.Get("schema_type") == "consumer" {
-		chosen = schemas.Consumer
+		chosen = d.ConsumerSchema
 	}
 	if chosen == nil {
 		return badRequest("not found schema")
 	}
-	return writeValue(w, chosen.Raw())
+	if d.Built != nil {
+		fs := parseFields(chosen)
+		fs.set("built", []byte("false"))
+		chosen = fs.text()
+	}
+	return writeValue(w, chosen)
 }
 
 // pluginDescription is what `plugins?all=true` says about a plugin.
@@ -94,17 +107,37 @@ type pluginDescription struct {
 	MetadataSchema json.RawMessage `json:"metadata_schema,omitempty"`
 	Type           string          `json:"type,omitempty"`
 	Scope          string          `json:"scope,omitempty"`
+	// Built is false for plugins that no config may use, and otherwise left out, as in APISIX.
+	Built *bool `json:"built,omitempty"`
 }
 
-func (h *Handler) allPlugins(half string) map[string]pluginDescription {
-	all := make(map[string]pluginDescription, len(h.plugins))
-	if half != subsystemHTTP {
-		return all
+// describeAll describes the plugins that are built, and the rest of APISIX's.
+func (h *Handler) describeAll(half string) map[string]pluginDescription {
+	all := make(map[string]pluginDescription)
+	for name := range schema.Catalog(half == subsystemStream) {
+		all[name], _ = h.describeOne(half, name)
 	}
-	for name, plugin := range h.plugins {
-		all[name] = describe(plugin)
+	if half == subsystemHTTP {
+		for name, plugin := range h.plugins {
+			all[name] = describe(plugin)
+		}
 	}
 	return all
+}
+
+// describeOne describes a plugin, by what it says itself when it is built.
+func (h *Handler) describeOne(half, name string) (d pluginDescription, ok bool) {
+	if plugin := h.plugins[name]; plugin != nil && half == subsystemHTTP {
+		return describe(plugin), true
+	}
+	known := schema.Catalog(half == subsystemStream)[name]
+	if known == nil {
+		return d, false
+	}
+	return pluginDescription{
+		Version: known.Version, Priority: known.Priority, Type: known.Type, Scope: known.Scope,
+		Schema: known.Schema, ConsumerSchema: known.ConsumerSchema, MetadataSchema: known.MetadataSchema, Built: new(bool),
+	}, true
 }
 
 func describe(plugin *gateway.Plugin) pluginDescription {

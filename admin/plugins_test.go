@@ -24,7 +24,15 @@ func TestPluginEndpoints(t *testing.T) {
 		{"/plugins", 404, `{"error_msg":"plugin not found in subsystem http"}`},
 		{"/plugins/", 404, `{"error_msg":"plugin not found in subsystem http"}`},
 		{"/plugins?all=true", 200, `"type":"auth"`},
-		{"/plugins?all=true&subsystem=stream", 200, `{}`},
+		{"/plugins?all=true&subsystem=stream", 200, `"mqtt-proxy":{"version":0.1,"priority":1000,`},
+		{"/plugins?all=true&subsystem=stream", 200, `,"built":false}`},
+		{"/plugins/mqtt-proxy", 404, `{"error_msg":"plugin not found in subsystem http"}`},
+		{"/plugins/mqtt-proxy?subsystem=stream", 200, `"protocol_name":`},
+		{"/plugins/wolf-rbac", 200, `,"built":false}`},
+		{"/plugins/jwt-auth?schema_type=consumer", 200, `,"built":false}`},
+		{"/plugins/cors?schema_type=consumer", 400, `{"error_msg":"not found schema"}`},
+		{"/plugins/list?subsystem=stream", 200, `[]`},
+		{"/plugins/list?subsystem=stream&all=true", 200, `["ip-restriction",`},
 		{"/schema/plugins/key-auth", 200, `"hide_credentials":`},
 		{"/schema/plugins/nothing", 404, `{"error_msg":"plugin not found in subsystem http"}`},
 		{"/schema/upstream", 200, `"nodes"`},
@@ -52,6 +60,24 @@ func TestPluginEndpoints(t *testing.T) {
 	if len(names) != len(a.plugins) {
 		t.Errorf("%d names of %d plugins", len(names), len(a.plugins))
 	}
+	var all map[string]struct{ Built *bool }
+	if err := json.Unmarshal(a.call("GET", prefix+"/plugins?all=true", "").Body.Bytes(), &all); err != nil || len(all) < 120 {
+		t.Fatalf("%d plugins, %v", len(all), err)
+	}
+	for name, d := range all {
+		if built := a.plugins[name] != nil; built != (d.Built == nil) || !built && *d.Built {
+			t.Errorf("%s: built %v", name, d.Built)
+		}
+	}
+	w = a.call("GET", prefix+"/plugins/list?all=true", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &names); err != nil || len(names) != len(all) || names[0] != "real-ip" {
+		t.Errorf("%d names, %v: %v", len(names), err, names)
+	}
+	if strings.Contains(a.call("GET", prefix+"/plugins/key-auth", "").Body.String(), `"built"`) {
+		t.Error("a plugin that is built says so")
+	}
+	a.want("PUT", prefix+"/services/1", `{"plugins":{"wolf-rbac":{}}}`, 400,
+		`{"error_msg":"unknown plugin [wolf-rbac]","errors":[{"pointer":"/plugins/wolf-rbac","message":"unknown plugin [wolf-rbac]"}]}`)
 }
 
 func TestValidateSchema(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -189,40 +188,13 @@ func pluginsOf(object map[string]any, kind gateway.Kind, plugins map[string]*gat
 // recordedPlugins are APISIX's plugins with their schemas and nothing else.
 func recordedPlugins(t testing.TB) map[string]*gateway.Plugin {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/plugins.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// APISIX has a list in the place of this one schema, which then allows everything.
-	raw = regexp.MustCompile(`(?s)("endpoint_addr": )\[\s*{.*?}\s*\]`).ReplaceAll(raw, []byte("$1{}"))
-	var recorded []struct {
-		Name, Subsystem string
-		Schema          json.RawMessage
-		Consumer        json.RawMessage `json:"consumer_schema"`
-		Metadata        json.RawMessage `json:"metadata_schema"`
-	}
-	if err := json.Unmarshal(raw, &recorded); err != nil {
-		t.Fatal(err)
-	}
-	present := func(raw json.RawMessage) json.RawMessage {
-		if string(raw) == "null" {
-			return nil
-		}
-		return raw
-	}
 	plugins := map[string]*gateway.Plugin{}
-	for _, r := range recorded {
-		p := &gateway.Plugin{
-			Name: r.Name, Schema: r.Schema, ConsumerSchema: present(r.Consumer), MetadataSchema: present(r.Metadata),
+	for prefix, catalog := range map[string]map[string]*PluginDescription{"": Catalog(false), "stream/": Catalog(true)} {
+		for name, d := range catalog {
+			plugins[prefix+name] = &gateway.Plugin{
+				Name: name, Schema: d.Schema, ConsumerSchema: d.ConsumerSchema, MetadataSchema: d.MetadataSchema,
+			}
 		}
-		if present(p.Schema) == nil {
-			p.Schema = json.RawMessage(`{}`)
-		}
-		if r.Subsystem == "stream" {
-			plugins["stream/"+r.Name] = p
-			continue
-		}
-		plugins[r.Name] = p
 	}
 	return plugins
 }

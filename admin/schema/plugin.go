@@ -51,7 +51,7 @@ func compilePlugin(p *gateway.Plugin) *PluginSchemas {
 		return schema
 	}
 	return &PluginSchemas{
-		Config:   optional("schema", withMeta(p)),
+		Config:   optional("schema", withMeta(p.Name, p.Schema)),
 		Consumer: optional("consumer schema", p.ConsumerSchema),
 		Metadata: optional("metadata schema", p.MetadataSchema),
 	}
@@ -59,23 +59,22 @@ func compilePlugin(p *gateway.Plugin) *PluginSchemas {
 
 var meta = sync.OnceValue(func() json.RawMessage { return load("plugin_meta.json") })
 
-// withMeta returns the plugin's schema with `_meta` among its properties.
-func withMeta(p *gateway.Plugin) json.RawMessage {
+// withMeta returns a plugin's schema with `_meta` among its properties.
+func withMeta(name string, raw json.RawMessage) json.RawMessage {
 	var schema map[string]json.RawMessage
-	if err := json.Unmarshal(p.Schema, &schema); err != nil {
-		panic(fmt.Sprintf("plugin %s: schema: %v", p.Name, err))
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		panic(fmt.Sprintf("plugin %s: schema: %v", name, err))
 	}
 	var properties map[string]json.RawMessage
 	if raw := schema["properties"]; raw != nil {
 		if err := json.Unmarshal(raw, &properties); err != nil {
-			panic(fmt.Sprintf("plugin %s: schema: properties: %v", p.Name, err))
+			panic(fmt.Sprintf("plugin %s: schema: properties: %v", name, err))
 		}
 	}
 	if properties == nil {
 		properties = map[string]json.RawMessage{}
 	}
 	properties["_meta"] = meta()
-	schema["properties"], _ = json.Marshal(properties)
-	raw, _ := json.Marshal(schema)
-	return raw
+	schema["properties"] = marshal(properties)
+	return marshal(schema)
 }

@@ -80,11 +80,15 @@ func ForSecret(manager string) (*Schema, bool) {
 // load reads an embedded schema and puts what it refers to in the place of the references: clients get it in one piece.
 // It panics when a file is not what it should be, since that is a programming error.
 func load(file string) json.RawMessage {
-	// Texts are for people to read: no "<" of HTML escaping.
+	return marshal(expand(read(file)))
+}
+
+// marshal returns a schema as text. Texts are for people to read: "<" is not escaped for HTML.
+func marshal(schema any) json.RawMessage {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(expand(read(file))); err != nil {
+	if err := e.Encode(schema); err != nil {
 		panic(err)
 	}
 	return bytes.TrimSpace(out.Bytes())
