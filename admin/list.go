@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,7 +68,7 @@ func (h *Handler) list(w http.ResponseWriter, q *request) error {
 	var rows []gateway.Object
 	for o := range objects {
 		total++
-		if p.size > 0 {
+		if p.size > 0 || wanted.slow() {
 			rows = append(rows, o)
 		}
 	}
@@ -77,7 +76,11 @@ func (h *Handler) list(w http.ResponseWriter, q *request) error {
 		return errNoSuchKey
 	}
 	page := iter.Seq[gateway.Object](objects)
-	if p.size > 0 {
+	switch {
+	case p.size == 0 && wanted.slow():
+		// Matching again could find less, once the time for it is over.
+		page = slices.Values(rows)
+	case p.size > 0:
 		slices.SortStableFunc(rows, func(a, b gateway.Object) int { return cmp.Compare(a.Created, b.Created) })
 		page = slices.Values(p.of(rows))
 	}
@@ -140,7 +143,7 @@ func (p page) of(rows []gateway.Object) []gateway.Object {
 
 // filter selects objects. The zero value selects all.
 type filter struct {
-	name, uri *regexp.Regexp
+	name, uri *pattern
 	// nothing is set when a pattern cannot be read: it matches nothing.
 	nothing bool
 	label   string
@@ -167,15 +170,19 @@ func parseFilter(r *resource, query url.Values) filter {
 	return f
 }
 
-func (f *filter) pattern(text string) *regexp.Regexp {
+func (f *filter) pattern(text string) *pattern {
 	if text == "" {
 		return nil
 	}
-	pattern, err := regexp.Compile(text)
-	if err != nil {
+	p, ok := compilePattern(text)
+	if !ok {
 		f.nothing = true
 	}
-	return pattern
+	return p
+}
+
+func (f *filter) slow() bool {
+	return f.name != nil && f.name.slow != nil || f.uri != nil && f.uri.slow != nil
 }
 
 func (f *filter) none() bool {
@@ -209,18 +216,18 @@ func (f *filter) matchesName(value []byte) bool {
 	if !ok {
 		name = "nil"
 	}
-	return f.name.MatchString(name)
+	return f.name.search(name)
 }
 
 func (f *filter) matchesURI(value []byte) bool {
 	if f.uri == nil {
 		return true
 	}
-	if uri, ok := stringOf(lookup(value, "uri")); ok && f.uri.MatchString(uri) {
+	if uri, ok := stringOf(lookup(value, "uri")); ok && f.uri.search(uri) {
 		return true
 	}
 	for item := range eachItem(lookup(value, "uris")) {
-		if uri, ok := stringOf(item); ok && f.uri.MatchString(uri) {
+		if uri, ok := stringOf(item); ok && f.uri.search(uri) {
 			return true
 		}
 	}
