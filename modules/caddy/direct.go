@@ -12,8 +12,8 @@ import (
 )
 
 // gatewayHosts reports whether the server, as configured, would do nothing with a request but give it to the `ando`
-// handler, and for which hosts: nil means all. It is called before the server's routes are provisioned. When in doubt the
-// answer is no: then Caddy's server serves.
+// handler, and for which hosts: nil means all. It is called when the matchers of the server's routes have been provisioned,
+// which automatic HTTPS needs first, and their handlers have not. When in doubt the answer is no: then Caddy's server serves.
 func gatewayHosts(s *caddyhttp.Server) (hosts *lane.Hosts, ok bool) {
 	if s.Logs != nil || s.Errors != nil || s.Metrics != nil || s.TrustedProxiesRaw != nil || len(s.NamedRoutes) > 0 ||
 		s.StrictSNIHost != nil && *s.StrictSNIHost || s.TLSConnPolicies != nil && hasClientAuth(s) ||
@@ -25,17 +25,22 @@ func gatewayHosts(s *caddyhttp.Server) (hosts *lane.Hosts, ok bool) {
 		if !onlyGateway(route.HandlersRaw) || route.Group != "" {
 			return nil, false
 		}
-		if len(route.MatcherSetsRaw) == 0 {
+		if len(route.MatcherSetsRaw) == 0 && len(route.MatcherSets) == 0 {
 			// It takes what the routes before it leave, which is everything.
 			return nil, true
 		}
-		for _, set := range route.MatcherSetsRaw {
-			raw, ok := set["host"]
-			var more []string
-			if !ok || len(set) != 1 || json.Unmarshal(raw, &more) != nil {
+		if len(route.MatcherSetsRaw) > 0 {
+			return nil, false
+		}
+		for _, set := range route.MatcherSets {
+			if len(set) != 1 {
 				return nil, false
 			}
-			names = append(names, more...)
+			hosts, ok := set[0].(*caddyhttp.MatchHost)
+			if !ok {
+				return nil, false
+			}
+			names = append(names, *hosts...)
 		}
 	}
 	for _, name := range names {

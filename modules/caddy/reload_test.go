@@ -64,6 +64,21 @@ func gatewayConfig(t *testing.T, lane, node string, plain, secure int, mark stri
 		server(secure, `, "tls_connection_policies": [{}], "automatic_https": {"disable": true}`))
 }
 
+// waitForCertificate waits until the internal CA, which works in the background, has issued the site's certificate.
+func waitForCertificate(t *testing.T, port int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestReload reloads under load: whatever a connection is and whoever serves it, no request fails and none is closed.
 func TestReload(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
@@ -82,18 +97,7 @@ func TestReload(t *testing.T) {
 			load("0")
 			defer caddy.Stop()
 
-			// The internal CA issues in the background.
-			for deadline := time.Now().Add(10 * time.Second); ; {
-				conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", secure), &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
-				if err == nil {
-					conn.Close()
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal(err)
-				}
-			}
-
+			waitForCertificate(t, secure)
 			idle, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", plain))
 			if err != nil {
 				t.Fatal(err)
