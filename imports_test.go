@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"modules/gateway/gatewaytest": {"modules", "admin"},
 	"modules/caddy":               {"modules", "admin"},
 	"caddyfile":                   {"modules", "admin"},
-	"cmd":                         {"modules/caddy", "."},
+	"cmd":                         {"modules/caddy", "caddyfile", "."},
 	".":                           {"modules/caddy", "caddyfile"},
 }
 
