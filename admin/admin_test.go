@@ -55,17 +55,27 @@ func newAPI(t testing.TB, change ...func(*Config)) api {
 // openAPI is newAPI with objects in the store. They may be such that they cannot be served.
 func openAPI(t testing.TB, objects []gateway.Object, change ...func(*Config)) api {
 	t.Helper()
+	return openStore(t, storeOf(objects), change...)
+}
+
+// storeOf returns a store with the objects, which are numbered in their order.
+func storeOf(objects []gateway.Object) gateway.Store {
 	objects = slices.Clone(objects)
 	for i := range objects {
 		objects[i].Created, objects[i].Modified = uint64(i+1), uint64(i+1)
 	}
-	return openStore(t, memory.New(objects...), change...)
+	return memory.New(objects...)
 }
 
 // openStore is newAPI over a store, which is closed with the gateway.
 func openStore(t testing.TB, store gateway.Store, change ...func(*Config)) api {
 	t.Helper()
-	plugins := testPlugins()
+	return openPlugins(t, testPlugins(), store, change...)
+}
+
+// openPlugins is openStore with other plugins.
+func openPlugins(t testing.TB, plugins gateway.Plugins, store gateway.Store, change ...func(*Config)) api {
+	t.Helper()
 	compiler := newCompiler(plugins)
 	g, _, err := gateway.Open(t.Context(), store, &gateway.Generation{
 		Compiler: compiler, Settings: gateway.DefaultSettings(),

@@ -75,7 +75,8 @@ var preconditions = map[string]precondition{
 	"routes foo1, bar1":                 {objects: routes(1, `{"name":"foo1","uri":"/a","upstream":`+someNodes+`}`)},
 	"secret exists":                     users(stored(gateway.Secrets, "vault/1", `{"id":"vault/1","uri":"http://127.0.0.1:8200","prefix":"kv","token":"t"}`)),
 	"consumer jack has key-auth key k1": users(stored(gateway.Consumers, "jack", `{"username":"jack","plugins":{"key-auth":{"key":"k1"}}}`)),
-	"credential c1 of jack has key k2":  users(jack, stored(gateway.Credentials, "jack/credentials/c1", `{"id":"c1","plugins":{"key-auth":{"key":"k2"}}}`)),
+	"consumer jack has basic-auth username u1": users(stored(gateway.Consumers, "jack", `{"username":"jack","plugins":{"basic-auth":{"username":"u1","password":"p"}}}`)),
+	"credential c1 of jack has key k2":         users(jack, stored(gateway.Credentials, "jack/credentials/c1", `{"id":"c1","plugins":{"key-auth":{"key":"k2"}}}`)),
 
 	"route 1 has upstream_id 1":                              users(firstUpstream, stored(gateway.Routes, "1", `{"uri":"/a","upstream_id":"1"}`)),
 	"service 1 has upstream_id 1":                            users(firstUpstream, stored(gateway.Services, "1", `{"upstream_id":1}`)),
