@@ -39,6 +39,8 @@ type portGeneration struct {
 	// those for which it does, nil for all.
 	app   *App
 	hosts *lane.Hosts
+	// altSvc tells clients that the server speaks HTTP/3 as well.
+	altSvc string
 }
 
 type portTable struct {
@@ -91,7 +93,7 @@ func (p *port) update() {
 		// Connections of the server before go on with what they began with.
 		p.server = newPortServer(p, settings)
 	}
-	p.site.Serve(nil, nil)
+	p.site.Serve(nil)
 	if gen.app == nil {
 		return
 	}
@@ -113,7 +115,7 @@ func (p *port) update() {
 
 func (p *port) serveLane(gen *portGeneration) {
 	if gen.app.running != nil && gen.app.lanes != nil {
-		p.site.Serve(gen.app.running.gateway, gen.hosts)
+		p.site.Serve(&lane.Serving{Gateway: gen.app.running.gateway, Hosts: gen.hosts, AltSvc: gen.altSvc})
 	}
 }
 

@@ -3,7 +3,9 @@
 package andocaddy
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -78,6 +80,9 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		return ln
 	}
 	gen := &portGeneration{server: w.server}
+	if addr, ok := ln.Addr().(*net.TCPAddr); ok && slices.Contains(w.server.Protocols, "h3") {
+		gen.altSvc = fmt.Sprintf(`h3=":%d"; ma=2592000`, addr.Port)
+	}
 	if w.direct && !w.countsRequests() {
 		gen.app, gen.hosts = w.app, w.hosts
 	}

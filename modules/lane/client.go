@@ -82,11 +82,12 @@ func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 	x.Start = e.clock
 	c.deadline = 0
 	serves := c.site.serving.Load()
-	if serves == nil || serves.hosts != nil && !serves.hosts.Has(r.Host) {
+	if serves == nil || serves.Hosts != nil && !serves.Hosts.Has(r.Host) {
 		e.giveUp(x, b)
 		return nil, true
 	}
-	serves.gateway.Begin(&x.Exchange, x)
+	x.serves = serves
+	serves.Gateway.Begin(&x.Exchange, x)
 	if !laneCan(x) {
 		e.giveUp(x, b)
 		return nil, true
@@ -232,7 +233,7 @@ func (e *Engine) refuse(c *Conn, refusal *Refusal) {
 		e.close(c)
 		return
 	}
-	serves.gateway.Begin(&x.Exchange, x)
+	serves.Gateway.Begin(&x.Exchange, x)
 	x.Reject(refusal.Status)
 	e.reply(x)
 }
@@ -319,6 +320,9 @@ func (e *Engine) appendHead(x *exchange, out []byte) []byte {
 		out = append(out, "Date: "...)
 		out = e.clock.UTC().AppendFormat(out, "Mon, 02 Jan 2006 15:04:05 GMT")
 		out = append(out, "\r\n"...)
+	}
+	if x.serves != nil && x.serves.AltSvc != "" && x.client.session != nil {
+		out = appendField(out, "Alt-Svc", x.serves.AltSvc)
 	}
 	switch {
 	case x.last:

@@ -110,6 +110,7 @@ func (c *Conn) Took(n int) { c.flight += n }
 type exchange struct {
 	gateway.Exchange
 	client, node *Conn
+	serves       *Serving
 
 	// head and nodeHead are copies of the heads: the exchange's strings are parts of them.
 	head, nodeHead []byte

@@ -66,7 +66,7 @@ func newExchangeRig(tb testing.TB, plugins string) *exchangeRig {
 	limits, timeouts := lane.DefaultLimits, lane.DefaultTimeouts
 	d.engine = lane.NewEngine(d, lane.Config{Limits: &limits, Timeouts: &timeouts})
 	site := new(lane.Site)
-	site.Serve(g, nil)
+	site.Serve(&lane.Serving{Gateway: g})
 	rig := &exchangeRig{
 		driver: d, client: new(lane.Conn),
 		request: []byte("GET /svc/item?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8.5.0\r\n" +

@@ -26,25 +26,21 @@ type Site struct {
 	// is set before the first connection and not changed.
 	HandOver func(conn net.Conn)
 
-	serving atomic.Pointer[serving]
+	serving atomic.Pointer[Serving]
 	closing atomic.Bool
 }
 
-// serving is what a site points at.
-type serving struct {
-	gateway *gateway.Gateway
-	hosts   *Hosts
+// Serving is what a site points at. It is immutable.
+type Serving struct {
+	Gateway *gateway.Gateway
+	// Hosts are those whose requests the gateway answers, nil for all. Others are handed over.
+	Hosts *Hosts
+	// AltSvc is the Alt-Svc field of responses over TLS, empty for none.
+	AltSvc string
 }
 
-// Serve makes g answer the site's requests from now on, those for hosts alone unless that is nil. Others are handed over;
-// with a nil g all are.
-func (s *Site) Serve(g *gateway.Gateway, hosts *Hosts) {
-	if g == nil {
-		s.serving.Store(nil)
-		return
-	}
-	s.serving.Store(&serving{g, hosts})
-}
+// Serve settles who answers the site's requests from now on. With nil they are all handed over.
+func (s *Site) Serve(serving *Serving) { s.serving.Store(serving) }
 
 // Hosts is a set of host names as Caddy's host matcher knows them: names, and names whose first label is "*", which stands
 // for any one label. It is immutable.

@@ -157,7 +157,7 @@ func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Durat
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	site.Serve(g, nil)
+	site.Serve(&lane.Serving{Gateway: g})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func serveLane(t testing.TB, g *gateway.Gateway, newLoop func(lane.Config) (lane
 	t.Cleanup(func() { _ = server.Close() })
 
 	site := &lane.Site{HandOver: handed.give}
-	site.Serve(g, nil)
+	site.Serve(&lane.Serving{Gateway: g})
 	l := listen(t)
 	go func() {
 		for {
