@@ -11,8 +11,8 @@ import (
 // variable is ${{NAME}} or ${{NAME:=default}}.
 var variable = regexp.MustCompile(`\$\{\{\s*([A-Za-z0-9_]+)\s*(:=(.*?))?\s*\}\}`)
 
-// substitute puts the values of variables into text. One that is not set and has no default is an error.
-func substitute(text string, env func(string) (string, bool)) (string, error) {
+// Substitute puts the values of variables into text. One that is not set and has no default is an error.
+func Substitute(text string, env func(string) (string, bool)) (string, error) {
 	if !strings.Contains(text, "${{") {
 		return text, nil
 	}
@@ -42,7 +42,7 @@ func (d *Document) substitute(env func(string) (string, bool)) (*Document, error
 func substituted(value any, env func(string) (string, bool)) (any, error) {
 	switch value := value.(type) {
 	case string:
-		return substitute(value, env)
+		return Substitute(value, env)
 	case map[string]any:
 		for name, v := range value {
 			v, err := substituted(v, env)

@@ -89,7 +89,7 @@ func ParseFile(name string, raw []byte, env func(string) (string, bool)) (*Docum
 	if !endMarker.Match(raw[max(0, len(raw)-markerWithin):]) {
 		return nil, fmt.Errorf("missing valid end flag in file %s", name)
 	}
-	text, err := substitute(string(raw), env)
+	text, err := Substitute(string(raw), env)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +109,17 @@ func (d *Document) Unknown() []string {
 		}
 	}
 	return unknown
+}
+
+// Plugins are the names in the list of plugins that may be used, and whether there is such a list.
+func (d *Document) Plugins() (names []string, given bool) {
+	items, given := d.root[pluginsSection].([]any)
+	for i, item := range items {
+		if e, err := newEntry(pluginsSection, i, item); err == nil {
+			names = append(names, e.name)
+		}
+	}
+	return names, given
 }
 
 // Finding is what is wrong with one item of a document, or with a section as a whole.
