@@ -64,7 +64,7 @@ type engine struct {
 	broken []int
 	answer []byte
 
-	lastRequest, lastResponse *head
+	requestHeads, responseHeads heads
 
 	began time.Time
 	// now is the time since began when the present wake-up began.
@@ -78,7 +78,7 @@ type engine struct {
 func run(c config) (*result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	e := &engine{config: c, answer: c.answer(), errors: map[string]int64{}, began: time.Now()}
+	e := &engine{config: c, answer: c.answer(), errors: map[string]int64{}, requestHeads: heads{}, responseHeads: heads{}}
 	if c.connections > 0 {
 		address, err := netip.ParseAddrPort(c.target)
 		if err != nil || !address.Addr().Is4() {
@@ -189,9 +189,9 @@ func (e *engine) accepted(fd int) {
 }
 
 func (e *engine) received(c *conn, b []byte) {
-	last := &e.lastResponse
+	known := e.responseHeads
 	if c.number < 0 {
-		last = &e.lastRequest
+		known = e.requestHeads
 	}
 	for len(b) > 0 && !c.dropped {
 		if c.number >= 0 && !c.asked {
@@ -199,7 +199,7 @@ func (e *engine) received(c *conn, b []byte) {
 			e.restart(c, "surplus")
 			return
 		}
-		rest, done, err := c.reader.feed(b, last)
+		rest, done, err := c.reader.feed(b, known)
 		if err != nil {
 			e.restart(c, "malformed")
 			return

@@ -83,11 +83,13 @@ type reader struct {
 	trailers bool
 }
 
-// feed takes the bytes up to the end of a message, and returns the rest and whether the message is complete. last points at
-// the head that was parsed last: messages repeat, and a head that was seen before is not parsed again.
-func (r *reader) feed(b []byte, last **head) (rest []byte, done bool, err error) {
+// heads are those that were parsed already, by their bytes: messages repeat.
+type heads map[string]*head
+
+// feed takes the bytes up to the end of a message, and returns the rest and whether the message is complete.
+func (r *reader) feed(b []byte, known heads) (rest []byte, done bool, err error) {
 	if r.head == nil {
-		if b, err = r.feedHead(b, last); err != nil || r.head == nil {
+		if b, err = r.feedHead(b, known); err != nil || r.head == nil {
 			return nil, false, err
 		}
 	}
@@ -104,30 +106,38 @@ func (r *reader) feed(b []byte, last **head) (rest []byte, done bool, err error)
 	return b[n:], r.left == 0, nil
 }
 
-func (r *reader) feedHead(b []byte, last **head) (rest []byte, err error) {
-	if h := *last; h != nil && len(r.partial) == 0 && bytes.HasPrefix(b, h.raw) {
-		r.head, r.left = h, max(h.length, 0)
-		return b[len(h.raw):], nil
+func (r *reader) feedHead(b []byte, known heads) (rest []byte, err error) {
+	whole, before := b, len(r.partial)
+	if before > 0 {
+		r.partial = append(r.partial, b...)
+		whole = r.partial
 	}
-	before := len(r.partial)
-	r.partial = append(r.partial, b...)
-	end := bytes.Index(r.partial, []byte("\r\n\r\n"))
-	if end < 0 {
+	end := bytes.Index(whole, []byte("\r\n\r\n")) + 4
+	if end < 4 {
+		if before == 0 {
+			r.partial = append(r.partial, b...)
+		}
 		if len(r.partial) > 64<<10 {
 			return nil, errMalformed
 		}
 		return nil, nil
 	}
-	h, err := parseHead(r.partial[:end+4], r.request)
-	if err != nil {
-		return nil, err
+	h := known[string(whole[:end])]
+	if h == nil {
+		if h, err = parseHead(whole[:end], r.request); err != nil {
+			return nil, err
+		}
+		// A head with the time in it is new every second.
+		if len(known) > 8192 {
+			clear(known)
+		}
+		known[string(h.raw)] = h
 	}
-	rest = b[end+4-before:]
+	rest = b[end-before:]
 	r.partial = r.partial[:0]
 	if h.status >= 100 && h.status < 200 {
-		return r.feedHead(rest, last)
+		return r.feedHead(rest, known)
 	}
-	*last = h
 	r.head, r.left = h, max(h.length, 0)
 	return rest, nil
 }
