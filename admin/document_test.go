@@ -103,8 +103,14 @@ func TestDocumentPaths(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"HEAD", "", 200}, {"GET", "/routes", 404}, {"PUT", "/routes/1", 404}, {"GET", "/plugins/list", 404},
-		{"POST", "/configs", 404}, {"DELETE", "/configs", 404}, {"GET", "/configs/validate", 404}, {"GET", "/configs", 200},
+		{"HEAD", "", 200},
+		{"GET", "/routes", 404},
+		{"PUT", "/routes/1", 404},
+		{"GET", "/plugins/list", 404},
+		{"POST", "/configs", 404},
+		{"DELETE", "/configs", 404},
+		{"GET", "/configs/validate", 404},
+		{"GET", "/configs", 200},
 		{"HEAD", "/configs", 200},
 	} {
 		if w := a.call(c.method, prefix+c.path, ""); w.Code != c.status {

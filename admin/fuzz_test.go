@@ -31,8 +31,12 @@ func FuzzHandler(f *testing.F) {
 	}
 	a := newAPI(f)
 	for _, o := range []struct{ path, body string }{
-		{"/upstreams/1", `{"nodes":{"a:1":1}}`}, {"/services/1", `{"upstream_id":"1"}`}, {"/consumers/jack", `{"username":"jack"}`},
-		{"/routes/1", plainRoute}, {"/secrets/vault/1", `{"uri":"http://a","prefix":"p","token":"t"}`}, {"/plugin_configs/1", `{"plugins":{}}`},
+		{"/upstreams/1", `{"nodes":{"a:1":1}}`},
+		{"/services/1", `{"upstream_id":"1"}`},
+		{"/consumers/jack", `{"username":"jack"}`},
+		{"/routes/1", plainRoute},
+		{"/secrets/vault/1", `{"uri":"http://a","prefix":"p","token":"t"}`},
+		{"/plugin_configs/1", `{"plugins":{}}`},
 	} {
 		a.put(o.path, o.body)
 	}

@@ -126,15 +126,23 @@ func TestValuesComeBackAsSent(t *testing.T) {
 	a := newAPI(t)
 	const times = `,"create_time":4000000000,"update_time":4000000000}`
 	for _, c := range []struct{ path, body, want string }{
-		{"/routes/1", `{ "uri" : "/a", "labels" : {"z":"1","a":"2"} , "upstream": {"nodes": {"a:1": 1e0} } }`,
-			`{"uri":"/a","labels":{"z":"1","a":"2"},"upstream":{"nodes":{"a:1":1e0}},"id":"1"` + times},
-		{"/routes/2", `{"id":2,"uri":"/\u0061\/<","upstream":{"nodes":{"a:1":1}}}`,
-			`{"id":"2","uri":"/\u0061\/<","upstream":{"nodes":{"a:1":1}}` + times},
-		{"/secrets/vault/1", `{"uri":"http://a","prefix":"p","token":"t","x":[1e300,100000000000000000001,1.50]}`,
-			`{"uri":"http://a","prefix":"p","token":"t","x":[1e300,100000000000000000001,1.50],"id":"vault/1"` + times},
+		{
+			"/routes/1", `{ "uri" : "/a", "labels" : {"z":"1","a":"2"} , "upstream": {"nodes": {"a:1": 1e0} } }`,
+			`{"uri":"/a","labels":{"z":"1","a":"2"},"upstream":{"nodes":{"a:1":1e0}},"id":"1"` + times,
+		},
+		{
+			"/routes/2", `{"id":2,"uri":"/\u0061\/<","upstream":{"nodes":{"a:1":1}}}`,
+			`{"id":"2","uri":"/\u0061\/<","upstream":{"nodes":{"a:1":1}}` + times,
+		},
+		{
+			"/secrets/vault/1", `{"uri":"http://a","prefix":"p","token":"t","x":[1e300,100000000000000000001,1.50]}`,
+			`{"uri":"http://a","prefix":"p","token":"t","x":[1e300,100000000000000000001,1.50],"id":"vault/1"` + times,
+		},
 		{"/services/1", `{"labels":[],"plugins":[]}`, `{"labels":[],"plugins":[],"id":"1"` + times},
-		{"/routes/3", `{"uri":"/b","uri":"/a","upstream":{"nodes":{"a:1":1}}}`,
-			`{"uri":"/a","upstream":{"nodes":{"a:1":1}},"id":"3"` + times},
+		{
+			"/routes/3", `{"uri":"/b","uri":"/a","upstream":{"nodes":{"a:1":1}}}`,
+			`{"uri":"/a","upstream":{"nodes":{"a:1":1}},"id":"3"` + times,
+		},
 		{"/consumers/jack", `{"username":"jack","id":"ignored"}`, `{"username":"jack","id":"ignored"` + times},
 		{"/secrets/aws/1", `{"access_key_id":"a","secret_access_key":"b"}`, `{"access_key_id":"a","secret_access_key":"b","id":"aws/1"` + times},
 		{"/consumers/jack/credentials/c1", `{"plugins":{}}`, `{"plugins":{},"id":"c1"` + times},

@@ -98,24 +98,36 @@ func TestValidateConfigs(t *testing.T) {
 			"consumers":[{"username":"jack"},{"id":"jack/credentials/c","plugins":{"key-auth":{"key":"k"}}}],
 			"secrets":[{"id":"vault/1","uri":"http://a","prefix":"p","token":"t"}],
 			"global_rules":[{"id":"key-auth","plugins":{"key-auth":{}}}],"other":1}`, ""},
-		{"all errors", `{"routes":[{"id":"r","uri":1},{"uri":"/a"}],"services":[{"id":1,"x":1}]}`,
+		{
+			"all errors", `{"routes":[{"id":"r","uri":1},{"uri":"/a"}],"services":[{"id":1,"x":1}]}`,
 			`{"resource_type":"routes","resource_id":"r","index":0,"error":"invalid configuration: property \"uri\" validation failed: wrong type: expected string, got number"},` +
 				`{"resource_type":"routes","resource_id":"","index":1,"error":"invalid configuration: object matches none of the required: [\"plugins\",\"uri\"] or [\"upstream\",\"uri\"] or [\"upstream_id\",\"uri\"] or [\"service_id\",\"uri\"] or [\"plugins\",\"uris\"] or [\"upstream\",\"uris\"] or [\"upstream_id\",\"uris\"] or [\"service_id\",\"uris\"] or [\"script\",\"uri\"] or [\"script\",\"uris\"]"},` +
-				`{"resource_type":"services","resource_id":"1","index":0,"error":"invalid configuration: additional properties forbidden, found x"}`},
-		{"plugins", `{"services":[{"id":"1","plugins":{"bogus":{}}}]}`,
-			`{"resource_type":"services","resource_id":"1","index":0,"error":"unknown plugin [bogus]"}`},
+				`{"resource_type":"services","resource_id":"1","index":0,"error":"invalid configuration: additional properties forbidden, found x"}`,
+		},
+		{
+			"plugins", `{"services":[{"id":"1","plugins":{"bogus":{}}}]}`,
+			`{"resource_type":"services","resource_id":"1","index":0,"error":"unknown plugin [bogus]"}`,
+		},
 		{"version", `{"routes_conf_version":"1"}`, `{"resource_type":"routes","error":"routes_conf_version must be a number, got string"}`},
-		{"duplicates", `{"services":[{"id":"1"},{"id":1}],"consumers":[{"username":"a"},{"username":"a"},{"id":"a/credentials/c","plugins":{}},{"id":"a/credentials/c","plugins":{}}]}`,
+		{
+			"duplicates", `{"services":[{"id":"1"},{"id":1}],"consumers":[{"username":"a"},{"username":"a"},{"id":"a/credentials/c","plugins":{}},{"id":"a/credentials/c","plugins":{}}]}`,
 			`{"resource_type":"consumers","resource_id":"a","index":1,"error":"found duplicate username a in consumers"},` +
 				`{"resource_type":"consumers","resource_id":"a/credentials/c","index":3,"error":"found duplicate credential id a/credentials/c in consumers"},` +
-				`{"resource_type":"services","resource_id":"1","index":1,"error":"found duplicate id 1 in services"}`},
-		{"secrets", `{"secrets":[{"id":"x"},{"id":"y/1"}]}`,
+				`{"resource_type":"services","resource_id":"1","index":1,"error":"found duplicate id 1 in services"}`,
+		},
+		{
+			"secrets", `{"secrets":[{"id":"x"},{"id":"y/1"}]}`,
 			`{"resource_type":"secrets","resource_id":"x","index":0,"error":"invalid secret id: x"},` +
-				`{"resource_type":"secrets","resource_id":"y/1","index":1,"error":"invalid secret manager: y"}`},
-		{"metadata", `{"plugin_metadata":[{"id":"bogus"}]}`,
-			`{"resource_type":"plugin_metadata","resource_id":"bogus","index":0,"error":"invalid plugin name"}`},
-		{"no object", `{"routes":[1]}`,
-			`{"resource_type":"routes","resource_id":"","index":0,"error":"invalid configuration: wrong type: expected object, got number"}`},
+				`{"resource_type":"secrets","resource_id":"y/1","index":1,"error":"invalid secret manager: y"}`,
+		},
+		{
+			"metadata", `{"plugin_metadata":[{"id":"bogus"}]}`,
+			`{"resource_type":"plugin_metadata","resource_id":"bogus","index":0,"error":"invalid plugin name"}`,
+		},
+		{
+			"no object", `{"routes":[1]}`,
+			`{"resource_type":"routes","resource_id":"","index":0,"error":"invalid configuration: wrong type: expected object, got number"}`,
+		},
 		{"no array", `{"routes":{}}`, `{"resource_type":"routes","error":"routes must be an array"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

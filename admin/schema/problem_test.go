@@ -12,24 +12,42 @@ import (
 
 func TestProblems(t *testing.T) {
 	for _, c := range []struct{ schema, value, want string }{
-		{`{"type":"object","required":["a","b"],"properties":{"a":{},"c":{"minimum":1}}}`, `{"c":0}`,
-			`/a: property "a" is required; /c: expected 0 to be at least 1; /b: property "b" is required`},
-		{`{"properties":{"a":{"items":{"type":"integer"}}}}`, `{"a":[1,"x",2,null]}`,
-			`/a/1: wrong type: expected integer, got string; /a/3: wrong type: expected integer, got userdata`},
-		{`{"allOf":[{"properties":{"a":{"type":"string"}}},{"required":["b"]}]}`, `{"a":1}`,
-			`/a: wrong type: expected string, got number; /b: property "b" is required`},
-		{`{"if":{"required":["a"]},"then":{"required":["b","c"]},"else":{"required":["d"]}}`, `{"a":1}`,
-			`/b: property "b" is required; /c: property "c" is required`},
-		{`{"anyOf":[{"required":["a"]},{"required":["b"]}],"properties":{"c":{"type":"string"}}}`, `{"x":1}`,
-			`: object matches none of the required: ["a"] or ["b"]`},
-		{`{"anyOf":[{"required":["a"]},{"required":["b"]}],"properties":{"c":{"type":"string"}}}`, `{"c":1}`,
-			`/c: wrong type: expected string, got number`},
-		{`{"patternProperties":{"^a":{"type":"string"}},"additionalProperties":false}`, `{"a/~":1,"b":2}`,
-			`/a~1~0: wrong type: expected string, got number; /b: additional properties forbidden, found b`},
-		{`{"additionalProperties":{"$ref":"#/definitions/x"},"definitions":{"x":{"maxLength":1}}}`, `{"a":"yy","b":"y"}`,
-			`/a: string too long, expected at most 1, got 2`},
-		{`{"items":[{"type":"string"}],"additionalItems":{"type":"null"}}`, `[1,2]`,
-			`/0: wrong type: expected string, got number; /1: wrong type: expected null, got number`},
+		{
+			`{"type":"object","required":["a","b"],"properties":{"a":{},"c":{"minimum":1}}}`, `{"c":0}`,
+			`/a: property "a" is required; /c: expected 0 to be at least 1; /b: property "b" is required`,
+		},
+		{
+			`{"properties":{"a":{"items":{"type":"integer"}}}}`, `{"a":[1,"x",2,null]}`,
+			`/a/1: wrong type: expected integer, got string; /a/3: wrong type: expected integer, got userdata`,
+		},
+		{
+			`{"allOf":[{"properties":{"a":{"type":"string"}}},{"required":["b"]}]}`, `{"a":1}`,
+			`/a: wrong type: expected string, got number; /b: property "b" is required`,
+		},
+		{
+			`{"if":{"required":["a"]},"then":{"required":["b","c"]},"else":{"required":["d"]}}`, `{"a":1}`,
+			`/b: property "b" is required; /c: property "c" is required`,
+		},
+		{
+			`{"anyOf":[{"required":["a"]},{"required":["b"]}],"properties":{"c":{"type":"string"}}}`, `{"x":1}`,
+			`: object matches none of the required: ["a"] or ["b"]`,
+		},
+		{
+			`{"anyOf":[{"required":["a"]},{"required":["b"]}],"properties":{"c":{"type":"string"}}}`, `{"c":1}`,
+			`/c: wrong type: expected string, got number`,
+		},
+		{
+			`{"patternProperties":{"^a":{"type":"string"}},"additionalProperties":false}`, `{"a/~":1,"b":2}`,
+			`/a~1~0: wrong type: expected string, got number; /b: additional properties forbidden, found b`,
+		},
+		{
+			`{"additionalProperties":{"$ref":"#/definitions/x"},"definitions":{"x":{"maxLength":1}}}`, `{"a":"yy","b":"y"}`,
+			`/a: string too long, expected at most 1, got 2`,
+		},
+		{
+			`{"items":[{"type":"string"}],"additionalItems":{"type":"null"}}`, `[1,2]`,
+			`/0: wrong type: expected string, got number; /1: wrong type: expected null, got number`,
+		},
 		{`{"dependencies":{"a":["b"]},"uniqueItems":true}`, `{"a":1}`, `: property "b" is required when "a" is set`},
 		{`{"uniqueItems":true}`, `[1,1]`, `: expected unique items but items 1 and 2 are equal`},
 		{`false`, `1`, `: expect false always`},
@@ -104,8 +122,17 @@ func TestProblemsAreBounded(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"key-auth", "jwt-auth", "limit-count", "limit-conn", "cors", "uri", "id"}
 	for _, c := range [][2]string{
-		{"key-aut", "key-auth"}, {"key_auth", "key-auth"}, {"KEY-AUTH", "key-auth"}, {"limit-cuont", "limit-count"}, {"limit-co", "limit-conn"},
-		{"crs", "cors"}, {"url", "uri"}, {"x", ""}, {"", ""}, {"completely-different", ""}, {strings.Repeat("key-auth", 10), ""},
+		{"key-aut", "key-auth"},
+		{"key_auth", "key-auth"},
+		{"KEY-AUTH", "key-auth"},
+		{"limit-cuont", "limit-count"},
+		{"limit-co", "limit-conn"},
+		{"crs", "cors"},
+		{"url", "uri"},
+		{"x", ""},
+		{"", ""},
+		{"completely-different", ""},
+		{strings.Repeat("key-auth", 10), ""},
 	} {
 		if got := Nearest(c[0], slices.Values(names)); got != c[1] {
 			t.Errorf("%q: got %q, want %q", c[0], got, c[1])

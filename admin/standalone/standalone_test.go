@@ -84,14 +84,18 @@ upstreams: {}
 ? rotues`},
 
 		{"a file that is being written has no end yet", "conf/apisix.yaml", "routes: []\n#END\nabcdefghij", "missing valid end flag in file conf/apisix.yaml"},
-		{"JSON needs no marker", "apisix.json", `{"routes":[{"uri":"/a","upstream":` + upstream + `}]}`,
-			`routes arr_1 {"id":"arr_1","upstream":{"nodes":{"a:1":1}},"uri":"/a"}`},
+		{
+			"JSON needs no marker", "apisix.json", `{"routes":[{"uri":"/a","upstream":` + upstream + `}]}`,
+			`routes arr_1 {"id":"arr_1","upstream":{"nodes":{"a:1":1}},"uri":"/a"}`,
+		},
 		{"variables are text before YAML is read", "apisix.yaml", `
 routes:
   - {id: r, uri: /a, host: "${{HOST}}", upstream: {nodes: [{host: a, port: ${{PORT}}, weight: ${{ WEIGHT := 3 }}}]}, name: "x${{EMPTY}}y"}
 #END`, `routes r {"host":"shop.example.com","id":"r","name":"xy","upstream":{"nodes":[{"host":"a","port":1980,"weight":3}]},"uri":"/a"}`},
-		{"variables are inside strings in JSON", "apisix.json", `{"routes":[{"id":"r","uri":"/${{PORT}}","desc":"${{NO:=\"}}","plugins":{}}]}`,
-			`routes r {"desc":"\"","id":"r","plugins":{},"uri":"/1980"}`},
+		{
+			"variables are inside strings in JSON", "apisix.json", `{"routes":[{"id":"r","uri":"/${{PORT}}","desc":"${{NO:=\"}}","plugins":{}}]}`,
+			`routes r {"desc":"\"","id":"r","plugins":{},"uri":"/1980"}`,
+		},
 		{"a variable that is not set", "apisix.yaml", "routes: [{uri: '${{NO_SUCH}}'}]\n#END", "can't find environment variable NO_SUCH"},
 
 		{"aliases and merges", "apisix.yaml", `

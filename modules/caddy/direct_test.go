@@ -23,20 +23,32 @@ func TestWhoAnswers(t *testing.T) {
 	const page = `{"handler": "static_response", "body": "page"}`
 	for _, c := range []struct{ name, server, want string }{
 		{"everything", `"routes": [{"handle": [` + gateway + `]}]`, "a/x=node b/x=node a/y=node"},
-		{"in a subroute", `"routes": [{"handle": [{"handler": "subroute", "routes": [{"handle": [` + gateway + `]}]}]}]`,
-			"a/x=node b/x=node a/y=node"},
+		{
+			"in a subroute", `"routes": [{"handle": [{"handler": "subroute", "routes": [{"handle": [` + gateway + `]}]}]}]`,
+			"a/x=node b/x=node a/y=node",
+		},
 		{"one host", `"routes": [{"match": [{"host": ["a.test"]}], "handle": [` + gateway + `]}]`, "a/x=node b/x= a/y=node"},
-		{"a wildcard", `"routes": [{"match": [{"host": ["*.test"]}], "handle": [` + gateway + `]}]`,
-			"a/x=node b/x=node a/y=node"},
-		{"a path", `"routes": [{"match": [{"path": ["/x"]}], "handle": [` + gateway + `]}, {"handle": [` + page + `]}]`,
-			"a/x=node b/x=node a/y=page"},
-		{"a path in a subroute", `"routes": [{"handle": [{"handler": "subroute", "routes": [
+		{
+			"a wildcard", `"routes": [{"match": [{"host": ["*.test"]}], "handle": [` + gateway + `]}]`,
+			"a/x=node b/x=node a/y=node",
+		},
+		{
+			"a path", `"routes": [{"match": [{"path": ["/x"]}], "handle": [` + gateway + `]}, {"handle": [` + page + `]}]`,
+			"a/x=node b/x=node a/y=page",
+		},
+		{
+			"a path in a subroute", `"routes": [{"handle": [{"handler": "subroute", "routes": [
 			{"match": [{"path": ["/x"]}], "handle": [` + gateway + `]}, {"handle": [` + page + `]}]}]}]`,
-			"a/x=node b/x=node a/y=page"},
-		{"a host and a path", `"routes": [{"match": [{"host": ["a.test"], "path": ["/x"]}], "handle": [` + gateway + `]}]`,
-			"a/x=node b/x= a/y="},
-		{"another handler in front", `"routes": [{"handle": [{"handler": "rewrite", "uri": "/none"}, ` + gateway + `]}]`,
-			"a/x=none b/x=none a/y=none"},
+			"a/x=node b/x=node a/y=page",
+		},
+		{
+			"a host and a path", `"routes": [{"match": [{"host": ["a.test"], "path": ["/x"]}], "handle": [` + gateway + `]}]`,
+			"a/x=node b/x= a/y=",
+		},
+		{
+			"another handler in front", `"routes": [{"handle": [{"handler": "rewrite", "uri": "/none"}, ` + gateway + `]}]`,
+			"a/x=none b/x=none a/y=none",
+		},
 		{"another host elsewhere", `"routes": [{"match": [{"host": ["a.test"]}], "handle": [` + gateway + `]},
 			{"match": [{"host": ["b.test"]}], "handle": [` + page + `]}]`, "a/x=node b/x=page a/y=node"},
 	} {

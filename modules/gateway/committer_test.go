@@ -175,8 +175,12 @@ func TestChangesOfOneWrite(t *testing.T) {
 	g := open(t, script(gateway.Object{Kind: gateway.Routes, ID: "1", Value: []byte("old"), Created: 3, Modified: 7}))
 	rev := submit(t, g, func(gateway.Tx) ([]gateway.Change, error) {
 		return []gateway.Change{
-			{Object: route("1", "new")}, {Object: route("2", "x")}, {Object: route("2", "y")},
-			{Object: route("3", "x")}, {Object: route("3", ""), Delete: true}, {Object: route("3", "z")},
+			{Object: route("1", "new")},
+			{Object: route("2", "x")},
+			{Object: route("2", "y")},
+			{Object: route("3", "x")},
+			{Object: route("3", ""), Delete: true},
+			{Object: route("3", "z")},
 		}, nil
 	})
 	if rev != 13 {

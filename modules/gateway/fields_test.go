@@ -74,16 +74,22 @@ func TestForwardedFields(t *testing.T) {
 			"X_Forwarded_Proto: https", "x-forwarded-host: evil", "X-Forwarded_Port: 1", "x_real_ip: 10.0.0.1",
 			"Forwarded: for=evil", "X_CONSUMER_USERNAME: root", "x-consumer_custom-id: 1", "X-Credential_Identifier: c",
 		}, with()},
-		{"appended", nil, plain(), []string{"X-Forwarded-For: 10.0.0.1", "x_forwarded_for: 10.0.0.2"},
-			with("X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.7")},
+		{
+			"appended", nil, plain(),
+			[]string{"X-Forwarded-For: 10.0.0.1", "x_forwarded_for: 10.0.0.2"},
+			with("X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.7"),
+		},
 		{"from somebody untrusted", wary, plain(), []string{"X-Forwarded-For: 10.0.0.1", "X-Forwarded-Proto: https"}, with()},
 		{"from somebody trusted", trusting, plain(), []string{
 			"X-Forwarded-For: 10.0.0.1", "X-Forwarded-Host: shop", "Forwarded: for=x", "X-Real-IP: 10.0.0.1",
 		}, with("X-Forwarded-For: 10.0.0.1, 192.0.2.7", "X-Forwarded-Host: shop", "Forwarded: for=x")},
 		{"trailers", nil, plain(), []string{"TE: gzip, Trailers"}, with("TE: trailers")},
 		{"no websocket", nil, plain(), []string{"Connection: Upgrade", "Upgrade: websocket"}, with()},
-		{"websocket", nil, websocket(), []string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket"},
-			with("Connection: Upgrade", "Upgrade: websocket")},
+		{
+			"websocket", nil, websocket(),
+			[]string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket"},
+			with("Connection: Upgrade", "Upgrade: websocket"),
+		},
 		{"another protocol", nil, websocket(), []string{"Connection: Upgrade", "Upgrade: h2c"}, with()},
 		{"named by Connection", nil, plain(), []string{
 			"Connection: close, x-one , X-Forwarded-For", "Connection: x-two", "X-One: 1", "X-Two: 2", "X-Three: 3",

@@ -116,17 +116,6 @@ func (x *Exchange) Failed(failure Failure, repeatable bool) (again bool) {
 	return false
 }
 
-// abandonAttempt takes back an attempt that never began: its node must not be blamed for it.
-func (x *Exchange) abandonAttempt() {
-	f := &x.Forward
-	if f.Node == nil {
-		return
-	}
-	f.Node.State.InFlight.Add(-1)
-	f.Node = nil
-	f.Attempts = f.Attempts[:len(f.Attempts)-1]
-}
-
 // endAttempt records what became of the current attempt, once. status is 0 when the client went before the node answered.
 func (x *Exchange) endAttempt(status int, failure Failure) {
 	if len(x.Forward.Attempts) == 0 {

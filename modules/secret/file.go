@@ -74,7 +74,7 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	_, err = file.WriteString(newKey() + "\n")
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err != nil {

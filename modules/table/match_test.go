@@ -68,8 +68,10 @@ func TestPatterns(t *testing.T) {
 		{withParameter, "/a/*/b/:id", "/a/x/b/1", "", ""},
 		{withParameter, "/u/:id/posts /u/:name/:other", "/u/1/posts", "B", "name=1 other=posts"},
 		{withParameter, "/u/:id /u/list", "/u/list", "B", ""},
-		{withParameter, "/:a/:b/:c/:d/:e/:f/:g/:h/:i/:j", "/1/2/3/4/5/6/7/8/9/10", "A",
-			"a=1 b=2 c=3 d=4 e=5 f=6 g=7 h=8 i=9 j=10"},
+		{
+			withParameter, "/:a/:b/:c/:d/:e/:f/:g/:h/:i/:j", "/1/2/3/4/5/6/7/8/9/10", "A",
+			"a=1 b=2 c=3 d=4 e=5 f=6 g=7 h=8 i=9 j=10",
+		},
 	} {
 		t.Run(c.router+" "+c.uris+" "+c.path, func(t *testing.T) {
 			var texts []string

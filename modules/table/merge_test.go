@@ -101,11 +101,15 @@ func TestInheritance(t *testing.T) {
 	for _, c := range []struct {
 		service, route, host, want string
 	}{
-		{service, `"service_id":"s"`, "s.com",
-			`s sn "" /apisix/services/s true map[from:service] 0s`},
-		{service, `"service_id":"s","hosts":["r.com"],"labels":{"from":"route"},"enable_websocket":false,` +
-			`"timeout":{"connect":1,"send":1,"read":1},"upstream_id":"7"`, "r.com",
-			`s sn "7"  false map[from:route] 1s`},
+		{
+			service, `"service_id":"s"`, "s.com",
+			`s sn "" /apisix/services/s true map[from:service] 0s`,
+		},
+		{
+			service, `"service_id":"s","hosts":["r.com"],"labels":{"from":"route"},"enable_websocket":false,` +
+				`"timeout":{"connect":1,"send":1,"read":1},"upstream_id":"7"`, "r.com",
+			`s sn "7"  false map[from:route] 1s`,
+		},
 		{`services s {"upstream_id":7}`, `"service_id":"s"`, "h", `s  "7"  false map[] 0s`},
 		{`services s {"upstream_id":7}`, `"service_id":"s","upstream":{"nodes":{}}`, "h", `s  "" /apisix/routes/r false map[] 0s`},
 		{service, `"service_id":"s","enable_websocket":null`, "s.com", `s sn "" /apisix/services/s true map[from:service] 0s`},

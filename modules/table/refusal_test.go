@@ -26,15 +26,23 @@ func TestRefusals(t *testing.T) {
 		{route(`"plugins":{"nope":{}}`), `unknown plugin [nope]`, false},
 		{route(`"plugins":{"nope":{"_meta":{"disable":true}}}`), `unknown plugin [nope]`, false},
 		{route(`"plugins":{"toy-a":"blah"}`), `invalid plugin conf "blah" for plugin [toy-a]`, false},
-		{route(`"plugins":{"toy-a":{"x":"s"}}`),
-			`failed to check the configuration of plugin toy-a err: property "x" validation failed: wrong type: expected integer, got string`, false},
+		{
+			route(`"plugins":{"toy-a":{"x":"s"}}`),
+			`failed to check the configuration of plugin toy-a err: property "x" validation failed: wrong type: expected integer, got string`, false,
+		},
 		{route(`"plugins":{"toy-a":{"fail":true}}`), `failed to check the configuration of plugin toy-a err: told to fail`, false},
-		{route(`"plugins":{"toy-a":{"_meta":{"priority":"x"}}}`),
-			`failed to check the configuration of plugin toy-a err: property "_meta" validation failed: ...`, false},
-		{route(`"plugins":{"toy-a":{"_meta":{"filter":[["arg_a","x","1"]]}}}`),
-			`failed to validate the 'vars' expression: invalid operator 'x'`, false},
-		{route(`"plugins":{"toy-a":{"_meta":{"pre_function":"return function() end"}}}`),
-			`failed to load _meta.pre_function in plugin toy-a...`, false},
+		{
+			route(`"plugins":{"toy-a":{"_meta":{"priority":"x"}}}`),
+			`failed to check the configuration of plugin toy-a err: property "_meta" validation failed: ...`, false,
+		},
+		{
+			route(`"plugins":{"toy-a":{"_meta":{"filter":[["arg_a","x","1"]]}}}`),
+			`failed to validate the 'vars' expression: invalid operator 'x'`, false,
+		},
+		{
+			route(`"plugins":{"toy-a":{"_meta":{"pre_function":"return function() end"}}}`),
+			`failed to load _meta.pre_function in plugin toy-a...`, false,
+		},
 		{route(`"plugins":{"toy-a":{"x":"s","_meta":{"disable":true}}}`), ``, false},
 		{route(`"vars":[["arg_a","x","1"]]`), `failed to validate the 'vars' expression: invalid operator 'x'`, false},
 		{route(`"expression":"request.nothing"`), `failed to validate the 'expression': ...`, false},
@@ -51,22 +59,32 @@ func TestRefusals(t *testing.T) {
 		{`consumers eve {"username":"eve","plugins":{"nope":{}}}`, `invalid plugins configuration: unknown plugin [nope]`, false},
 		{`consumers eve {"username":"eve","plugins":{"toy-auth":{}}}`, `invalid plugins configuration: ` +
 			`failed to check the configuration of plugin toy-auth err: property "key" is required`, false},
-		{`consumers eve {"username":"eve","plugins":{"toy-auth":{"key":"bobs"}}}`,
-			`duplicate key of plugin toy-auth found with consumer: bob`, true},
-		{`consumers eve {"username":"eve","plugins":{"toy-auth":{"key":"bobs-c1"}}}`,
-			`duplicate key of plugin toy-auth found with credential: c1 of consumer: bob`, true},
+		{
+			`consumers eve {"username":"eve","plugins":{"toy-auth":{"key":"bobs"}}}`,
+			`duplicate key of plugin toy-auth found with consumer: bob`, true,
+		},
+		{
+			`consumers eve {"username":"eve","plugins":{"toy-auth":{"key":"bobs-c1"}}}`,
+			`duplicate key of plugin toy-auth found with credential: c1 of consumer: bob`, true,
+		},
 		{`consumers eve {"username":"eve","plugins":{"toy-auth":{"key":"$env://KEY"}}}`, ``, true},
 		{`consumers bob {"username":"bob","plugins":{"toy-auth":{"key":"bobs"}}}`, ``, true},
 		{`consumers bob {"username":"bob","plugins":{"toy-auth":{"key":"bobs-c1"}}}`, ``, true},
-		{`credentials bob/credentials/c2 {"plugins":{"toy-auth":{"key":"bobs"}}}`,
-			`duplicate key of plugin toy-auth found with consumer: bob`, true},
-		{`credentials bob/credentials/c2 {"plugins":{"toy-auth":{"key":"bobs-c1"}}}`,
-			`duplicate key of plugin toy-auth found with credential: c1 of consumer: bob`, true},
+		{
+			`credentials bob/credentials/c2 {"plugins":{"toy-auth":{"key":"bobs"}}}`,
+			`duplicate key of plugin toy-auth found with consumer: bob`, true,
+		},
+		{
+			`credentials bob/credentials/c2 {"plugins":{"toy-auth":{"key":"bobs-c1"}}}`,
+			`duplicate key of plugin toy-auth found with credential: c1 of consumer: bob`, true,
+		},
 		{`credentials bob/credentials/c1 {"plugins":{"toy-auth":{"key":"bobs-c1"}}}`, ``, true},
 		{`credentials bob/credentials/c2 {"plugins":{"toy-a":{}}}`, `only supports auth type plugins in consumer credential`, false},
 		{`plugin_metadata nope {}`, `invalid plugin name`, false},
-		{`plugin_metadata toy-a {"m":1}`,
-			`invalid configuration: property "m" validation failed: wrong type: expected string, got number`, false},
+		{
+			`plugin_metadata toy-a {"m":1}`,
+			`invalid configuration: property "m" validation failed: wrong type: expected string, got number`, false,
+		},
 	} {
 		_, err := change(t, before, c.object)
 		checkRefusal(t, "With "+c.object, err, c.want)

@@ -31,8 +31,10 @@ func compile(t *testing.T, config string, prior *gateway.Upstream) *gateway.Upst
 
 func TestNodes(t *testing.T) {
 	for _, c := range []struct{ config, want string }{
-		{`{"nodes":{"127.0.0.1:1980":1,"b.example":2}}`,
-			"127.0.0.1:1980 127.0.0.1:1980 1 0; b.example:80 b.example 2 0"},
+		{
+			`{"nodes":{"127.0.0.1:1980":1,"b.example":2}}`,
+			"127.0.0.1:1980 127.0.0.1:1980 1 0; b.example:80 b.example 2 0",
+		},
 		{`{"nodes":{"127.0.0.1:80":1.0}}`, "127.0.0.1:80 127.0.0.1 1 0"},
 		{`{"nodes":{"[::1]:8080":1,"[::2]":1}}`, "[::1]:8080 [::1]:8080 1 0; [::2]:80 [::2] 1 0"},
 		{`{"nodes":{"a":1},"scheme":"https"}`, "a:443 a 1 0"},
@@ -40,10 +42,14 @@ func TestNodes(t *testing.T) {
 		{`{"nodes":{"a":1},"scheme":"grpc"}`, "a:80 a 1 0"},
 		{`{"nodes":{"a":1},"scheme":"grpcs"}`, "a:443 a 1 0"},
 		{`{"nodes":{"a:5432":1},"scheme":"tcp"}`, "a:5432 a:5432 1 0"},
-		{`{"nodes":[{"host":"a","port":81,"weight":0},{"host":"[::1]","weight":3,"priority":-2}]}`,
-			"a:81 a:81 0 0; [::1]:80 [::1] 3 -2"},
-		{`{"nodes":[{"host":"a","port":81,"weight":1},{"host":"b","weight":1},{"host":"a","port":81,"weight":7},{"host":"a","port":81,"weight":5,"priority":1}]}`,
-			"a:81 a:81 7 0; b:80 b 1 0; a:81 a:81 5 1"},
+		{
+			`{"nodes":[{"host":"a","port":81,"weight":0},{"host":"[::1]","weight":3,"priority":-2}]}`,
+			"a:81 a:81 0 0; [::1]:80 [::1] 3 -2",
+		},
+		{
+			`{"nodes":[{"host":"a","port":81,"weight":1},{"host":"b","weight":1},{"host":"a","port":81,"weight":7},{"host":"a","port":81,"weight":5,"priority":1}]}`,
+			"a:81 a:81 7 0; b:80 b 1 0; a:81 a:81 5 1",
+		},
 	} {
 		u := compile(t, c.config, nil)
 		var got []string
@@ -72,12 +78,16 @@ func TestFaults(t *testing.T) {
 		{`{}`, 503, "the upstream has no nodes"},
 		{`{"nodes":{}}`, 503, "the upstream has no nodes"},
 		{`{"nodes":[]}`, 503, "the upstream has no nodes"},
-		{`{"nodes":{"a":1},"type":"fastest"}`, 500,
-			`unknown balancing algorithm "fastest": roundrobin, chash, least_conn and ewma are known`},
+		{
+			`{"nodes":{"a":1},"type":"fastest"}`, 500,
+			`unknown balancing algorithm "fastest": roundrobin, chash, least_conn and ewma are known`,
+		},
 		{`{"nodes":{"a":1},"scheme":"kafka"}`, 503, "node a has no port, and scheme kafka has no default"},
 		{`{"service_name":"shop","discovery_type":"dns"}`, 503, `service discovery is not supported yet: service_name "shop"`},
-		{`{"nodes":{"a":1},"tls":{"client_cert_id":"1"}}`, 503,
-			"tls.client_cert_id is not supported yet: put the pair into tls.client_cert and tls.client_key"},
+		{
+			`{"nodes":{"a":1},"tls":{"client_cert_id":"1"}}`, 503,
+			"tls.client_cert_id is not supported yet: put the pair into tls.client_cert and tls.client_key",
+		},
 	} {
 		u := compile(t, c.config, nil)
 		if u.Fault != c.fault || u.FaultReason != c.reason {
@@ -94,8 +104,10 @@ func TestRefusals(t *testing.T) {
 		{`{"nodes":{"::1:x:80":1}}`, "IPv6 address must be enclosed with '[' and ']'"},
 		{`{"nodes":[{"host":"a","port":70000,"weight":1}]}`, "invalid port 70000"},
 		{`{"nodes":[{"host":"a:80","weight":1}]}`, `invalid node host "a:80": the port belongs into port`},
-		{`{"nodes":{"a":1},"tls":{"client_cert":"x","client_key":"y"}}`,
-			"failed to load tls.client_cert with tls.client_key: tls: failed to find any PEM data in certificate input"},
+		{
+			`{"nodes":{"a":1},"tls":{"client_cert":"x","client_key":"y"}}`,
+			"failed to load tls.client_cert with tls.client_key: tls: failed to find any PEM data in certificate input",
+		},
 	} {
 		_, err := Compile("k", json.RawMessage(c.config), nil)
 		var refusal *gateway.Refusal
@@ -112,12 +124,20 @@ func TestSettings(t *testing.T) {
 		"retries": 0, "retry_timeout": 1.5, "timeout": {"connect": 0.25, "send": 2, "read": 3},
 		"keepalive_pool": {"size": 5, "requests": 9}, "tls": {"verify": true}, "checks": {"active": {}}}`, nil)
 	for _, c := range []struct{ got, want any }{
-		{u.Key, "/apisix/upstreams/1"}, {u.ID, "7"}, {u.Name, "n"}, {u.Labels["a"], "b"}, {u.Type, "roundrobin"},
-		{u.Scheme, "https"}, {u.PassHost, "rewrite"}, {u.UpstreamHost, "u.example"},
-		{u.Retries, 0}, {u.RetryTimeout, 1500 * time.Millisecond},
+		{u.Key, "/apisix/upstreams/1"},
+		{u.ID, "7"},
+		{u.Name, "n"},
+		{u.Labels["a"], "b"},
+		{u.Type, "roundrobin"},
+		{u.Scheme, "https"},
+		{u.PassHost, "rewrite"},
+		{u.UpstreamHost, "u.example"},
+		{u.Retries, 0},
+		{u.RetryTimeout, 1500 * time.Millisecond},
 		{u.Timeout, gateway.Timeout{Connect: 250 * time.Millisecond, Send: 2 * time.Second, Read: 3 * time.Second}},
 		{u.KeepAlive, gateway.KeepAlive{Size: 5, IdleTimeout: time.Minute, Requests: 9}},
-		{u.TLSVerify, true}, {u.Fault, 0},
+		{u.TLSVerify, true},
+		{u.Fault, 0},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %v, want %v", c.got, c.want)
@@ -126,8 +146,12 @@ func TestSettings(t *testing.T) {
 
 	u = compile(t, `{"nodes": {"a": 1, "b": 1, "c": 1}}`, nil)
 	for _, c := range []struct{ got, want any }{
-		{u.Scheme, "http"}, {u.PassHost, "pass"}, {u.Retries, 2}, {u.RetryTimeout, time.Duration(0)},
-		{u.Timeout, gateway.Timeout{}}, {u.TLSVerify, false},
+		{u.Scheme, "http"},
+		{u.PassHost, "pass"},
+		{u.Retries, 2},
+		{u.RetryTimeout, time.Duration(0)},
+		{u.Timeout, gateway.Timeout{}},
+		{u.TLSVerify, false},
 		{u.KeepAlive, gateway.KeepAlive{Size: 320, IdleTimeout: time.Minute, Requests: 1000}},
 	} {
 		if c.got != c.want {

@@ -57,7 +57,6 @@ type driver struct {
 type event struct {
 	conn          int
 	bytes         []byte
-	wake          bool
 	ended, failed bool
 }
 

@@ -284,6 +284,7 @@ type emptyTable struct {
 func (t *emptyTable) Object(gateway.Kind, string) (gateway.Object, bool) {
 	return gateway.Object{}, false
 }
+
 func (t *emptyTable) Objects(gateway.Kind) iter.Seq[gateway.Object] {
 	return func(func(gateway.Object) bool) {}
 }
