@@ -18,9 +18,8 @@ type nodeSide struct {
 	// head holds the head of the response: the exchange's strings point into it.
 	head []byte
 	body framing
-	// left is what remains of a body with a length, or of a chunk; line is what came of a chunk's first line.
+	// left is what remains of a body with a length, or of a chunk.
 	left int64
-	line []byte
 	// promised is what remains of the length that the client was told, or -1.
 	promised int64
 	// sending says that the head has gone to the client; silent that no body follows it.
