@@ -123,9 +123,56 @@ func readDocument(r *http.Request) (*standalone.Document, error) {
 	return doc, badBody(err)
 }
 
+// validateConfigs checks a whole document, item by item and each by itself: nothing is stored, and whether what is
+// referred to exists is not looked at.
+func (h *Handler) validateConfigs(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	if body == nil {
+		return badRequest("invalid request body: empty request body")
+	}
+	doc, err := standalone.ParseJSON(body)
+	if err != nil {
+		return badBody(err)
+	}
+	_, findings := doc.Objects(h.checker)
+	if len(findings) == 0 {
+		writeJSON(w, http.StatusOK, []byte("{}\n"))
+		return nil
+	}
+	found := []byte{'['}
+	for i := range findings {
+		if i > 0 {
+			found = append(found, ',')
+		}
+		found = append(found, h.describeFinding(&findings[i])...)
+	}
+	var answer fields
+	answer.set("error_msg", quote("Configuration validation failed"))
+	answer.set("errors", append(found, ']'))
+	writeJSON(w, http.StatusBadRequest, append(answer.text(), '\n'))
+	return nil
+}
+
+func (h *Handler) describeFinding(f *standalone.Finding) []byte {
+	var fs fields
+	fs.set("resource_type", quote(f.Section))
+	if f.Index >= 0 {
+		fs.set("resource_id", quote(f.ID))
+		fs.set("index", strconv.AppendInt(nil, int64(f.Index), 10))
+	}
+	fs.set("error", quote(h.problem(f.Err).Error()))
+	return fs.text()
+}
+
 func badBody(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, standalone.ErrNotAnObject) {
+		return badRequest("invalid request body: expected an object")
 	}
 	return badRequest("invalid request body: " + err.Error())
 }

@@ -175,7 +175,7 @@ func TestDocumentRefusals(t *testing.T) {
 		{`{"routes":[{"id":"r2","uri":1,"upstream":{"nodes":{"a:1":1}}}]}`, `invalid configuration: property "uri" validation failed: wrong type: expected string, got number`},
 		{`{"routes":{"a":1}}`, "routes must be an array"},
 		{`{"routes":[1]}`, "invalid configuration: wrong type: expected object, got number"},
-		{`[]`, "invalid request body: " + standalone.ErrNotAnObject.Error()},
+		{`[]`, "invalid request body: expected an object"},
 		// Two consumers with one key are only found when all of them are compiled.
 		{`{"consumers":[{"username":"a","plugins":{"key-auth":{"key":"k"}}},{"username":"b","plugins":{"key-auth":{"key":"k"}}}]}`, "duplicate key of plugin key-auth found with consumer: a"},
 	} {

@@ -128,7 +128,7 @@ func TestValidateConfigs(t *testing.T) {
 			"no object", `{"routes":[1]}`,
 			`{"resource_type":"routes","resource_id":"","index":0,"error":"invalid configuration: wrong type: expected object, got number"}`,
 		},
-		{"no array", `{"routes":{}}`, `{"resource_type":"routes","error":"routes must be an array"}`},
+		{"no array", `{"routes":{"a":{}}}`, `{"resource_type":"routes","error":"routes must be an array"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := api{a.Handler, t}
