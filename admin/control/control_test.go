@@ -192,8 +192,12 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	keyAuth := got.Plugins["key-auth"]
-	if keyAuth["type"] != "auth" || keyAuth["priority"] != 2500.0 || keyAuth["consumer_schema"] == nil || got.StreamPlugins == nil {
+	if keyAuth["type"] != "auth" || keyAuth["priority"] != 2500.0 || keyAuth["consumer_schema"] == nil || keyAuth["built"] != nil {
 		t.Errorf("got %v", keyAuth)
+	}
+	// What is not built is described and marked.
+	if mqtt, _ := got.StreamPlugins["mqtt-proxy"].(map[string]any); mqtt["schema"] == nil || mqtt["built"] != false {
+		t.Errorf("got %v", mqtt)
 	}
 }
 

@@ -25,6 +25,20 @@ type pluginSchemas struct {
 	MetadataSchema json.RawMessage `json:"metadata_schema,omitempty"`
 	Type           string          `json:"type,omitempty"`
 	Scope          string          `json:"scope,omitempty"`
+	// Built is false for plugins that no config may use, and otherwise left out, as in APISIX.
+	Built *bool `json:"built,omitempty"`
+}
+
+// catalog describes all of APISIX's plugins of one half as if none were built.
+func catalog(stream bool) map[string]pluginSchemas {
+	all := make(map[string]pluginSchemas)
+	for name, known := range schema.Catalog(stream) {
+		all[name] = pluginSchemas{
+			Version: known.Version, Priority: known.Priority, Type: known.Type, Scope: known.Scope,
+			Schema: known.Schema, ConsumerSchema: known.ConsumerSchema, MetadataSchema: known.MetadataSchema, Built: new(bool),
+		}
+	}
+	return all
 }
 
 func schemasOf(plugin *gateway.Plugin) pluginSchemas {
@@ -50,7 +64,7 @@ func (h *Handler) schemas(*http.Request) (any, error) {
 		Main          map[string]json.RawMessage `json:"main"`
 		Plugins       map[string]pluginSchemas   `json:"plugins"`
 		StreamPlugins map[string]pluginSchemas   `json:"stream_plugins"`
-	}{map[string]json.RawMessage{}, map[string]pluginSchemas{}, map[string]pluginSchemas{}}
+	}{map[string]json.RawMessage{}, catalog(false), catalog(true)}
 	for _, name := range mainSchemas {
 		if found, ok := schema.ByName(name); ok {
 			answer.Main[name] = found.Raw()
