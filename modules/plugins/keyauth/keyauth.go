@@ -78,16 +78,20 @@ func compileCredential(_ gateway.Env, config json.RawMessage) (key string, crede
 
 // Rewrite implements gateway.Rewriter.
 func (k *keyAuth) Rewrite(x *gateway.Exchange) gateway.Verdict {
-	key, inHeader := x.Request.Header.Lookup(k.header)
-	times := 0
+	key, times := "", 0
+	for value := range x.Request.Header.Values(k.header) {
+		key = value
+		times++
+	}
+	inHeader := times > 0
 	if !inHeader {
 		key, times = x.Request.Arg(k.query)
 	}
-	if !inHeader && times == 0 {
+	if times == 0 {
 		return k.fail(x, missingKey)
 	}
-	// Two keys in one query are none: whoever reads it next may take the other one.
-	if !inHeader && times > 1 {
+	// Two keys are none: whoever reads the request next may take the other one.
+	if times > 1 {
 		return k.fail(x, unknownKey)
 	}
 	credential := x.Table.Credential(name, key)
