@@ -241,7 +241,10 @@ func bigDocument(n int) string {
 
 // A document of more than ten megabytes is taken, and what did not change in the next one is not written again.
 func TestBigDocument(t *testing.T) {
-	const n = 10_000
+	n := 10_000
+	if testing.Short() {
+		n = 500
+	}
 	a := newDocumentAPI(t)
 	body := bigDocument(n)
 	a.accept("1", body)
