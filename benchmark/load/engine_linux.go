@@ -17,7 +17,7 @@ import (
 // sent and closed.
 type wire interface {
 	name() string
-	// listen makes connections to the socket known to the engine.
+	// listen makes connections to the socket known to the engine. The socket is the wire's from here on.
 	listen(fd int) error
 	// add begins to receive on a new connection.
 	add(c *conn)
@@ -96,7 +96,6 @@ func run(c config) (*result, error) {
 		if err != nil {
 			return nil, fmt.Errorf("node %s: %w", c.node, err)
 		}
-		defer unix.Close(fd)
 		if err := e.wire.listen(fd); err != nil {
 			return nil, fmt.Errorf("node %s: %w", c.node, err)
 		}

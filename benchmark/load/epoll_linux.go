@@ -129,5 +129,8 @@ func (p *epoll) close() {
 	for _, c := range p.conns {
 		unix.Close(c.fd)
 	}
+	if p.listener >= 0 {
+		unix.Close(p.listener)
+	}
 	unix.Close(p.fd)
 }

@@ -298,12 +298,18 @@ func (u *uring) handle(done completed) {
 }
 
 func (u *uring) close() {
-	unix.Close(u.fd)
+	// What is under way holds its socket, and with that its port, for a while after the ring has been closed.
+	if u.listener >= 0 {
+		_ = unix.Shutdown(u.listener, unix.SHUT_RDWR)
+		unix.Close(u.listener)
+	}
 	for _, c := range u.slots {
 		if c != nil {
+			_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)
 			unix.Close(c.fd)
 		}
 	}
+	unix.Close(u.fd)
 	for _, b := range u.mapped {
 		_ = unix.Munmap(b)
 	}
