@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/andogate/ando/modules/gateway"
 )
@@ -188,16 +189,46 @@ func TestLongListsTakeNoMemory(t *testing.T) {
 	}
 }
 
+// BenchmarkList lists ten thousand routes as a client would, and says after which time the first bytes come.
 func BenchmarkList(b *testing.B) {
 	var objects []gateway.Object
 	for i := range 10_000 {
-		objects = append(objects, stored(gateway.Services, fmt.Sprint(i), `{"desc":"`+strings.Repeat("x", 200)+`"}`))
+		objects = append(objects, stored(gateway.Routes, fmt.Sprint(i), fmt.Sprintf(
+			`{"uri":"/r/%d/*","desc":"%s","plugins":{"key-auth":{}},"upstream":{"nodes":{"a:1":1}}}`, i, strings.Repeat("x", 200))))
 	}
 	a := openAPI(b, objects)
-	b.ReportAllocs()
-	for b.Loop() {
-		if w := a.call(http.MethodGet, prefix+"/services?name=nil", ""); w.Code != 200 {
-			b.Fatal(w.Code)
-		}
+	for name, query := range map[string]string{"all": "", "page": "?page=500&page_size=20", "uri": "?uri=9.9", "pcre": "?uri=9(?=9)"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var first time.Duration
+			for b.Loop() {
+				w := &firstByte{header: http.Header{}}
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://localhost"+prefix+"/routes"+query, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.Host, r.Body = "localhost", http.NoBody
+				start := time.Now()
+				a.ServeHTTP(w, r)
+				first += w.at.Sub(start)
+			}
+			b.ReportMetric(float64(first.Nanoseconds())/float64(b.N), "ns/first-byte")
+		})
 	}
+}
+
+// firstByte notes when the first part of an answer comes, and drops it.
+type firstByte struct {
+	header http.Header
+	at     time.Time
+}
+
+func (w *firstByte) Header() http.Header { return w.header }
+func (w *firstByte) WriteHeader(int)     {}
+
+func (w *firstByte) Write(p []byte) (int, error) {
+	if w.at.IsZero() {
+		w.at = time.Now()
+	}
+	return len(p), nil
 }
