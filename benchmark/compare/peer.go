@@ -193,6 +193,7 @@ func writeConfigs(templates, dir string) error {
 	}
 	b := &bench{dir: dir}
 	s := newSettings(dir)
+	s.Certificate, s.Secret = read(filepath.Join(dir, "cert.pem")), read(filepath.Join(dir, "key.pem"))
 	for _, p := range b.known() {
 		s.Port, s.TLSPort, s.Lane = p.port, p.port+1, p.lane
 		source := strings.Replace(p.config, "-"+p.lane+".", ".", 1)

@@ -69,7 +69,7 @@ func promised(b *strings.Builder, runs []run) {
 			if against == "" {
 				against = "itself in " + p.base
 			}
-			fmt.Fprintf(&rows, "| %s | %s | %s | %s | %s %.2f | %.2f | %s |\n", p.scenario, lane.peer, p.figure, against, word, lane.bound,
+			fmt.Fprintf(&rows, "| %s | %s | %s | %s | %s %.2f | %.3f | %s |\n", p.scenario, lane.peer, p.figure, against, word, lane.bound,
 				got, map[bool]string{true: "yes", false: "**no**"}[kept])
 		}
 	}

@@ -88,6 +88,8 @@ type settings struct {
 	Hosts, Prefixes, Keys []string
 	// Dir has the certificate, and what the peers write.
 	Dir string
+	// Certificate and Secret are what is in the files cert.pem and key.pem.
+	Certificate, Secret string
 
 	Port, TLSPort int
 	// Lane is Ando's.

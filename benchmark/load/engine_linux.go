@@ -71,7 +71,9 @@ type engine struct {
 	now      time.Duration
 	latency  histogram
 	requests int64
-	errors   map[string]int64
+	// errors are counted by their kinds; failed is how many there are.
+	errors map[string]int64
+	failed int64
 }
 
 // run sends requests until the time is over.
@@ -106,7 +108,7 @@ func run(c config) (*result, error) {
 	for number := range e.clients {
 		e.connect(number)
 	}
-	for c.duration == 0 || e.now < c.duration {
+	for !e.over() {
 		if err := e.wire.wait(); err != nil {
 			return nil, err
 		}
@@ -144,7 +146,12 @@ func (e *engine) tick() {
 }
 
 // over: nothing more is begun or counted.
-func (e *engine) over() bool { return e.duration > 0 && e.now >= e.duration }
+func (e *engine) over() bool {
+	if e.duration == 0 || e.now < e.duration {
+		return false
+	}
+	return e.requests+e.failed >= e.least || e.now > e.duration+time.Minute
+}
 
 // connect makes a client's connection and sends its first request.
 func (e *engine) connect(number int) {
@@ -178,6 +185,7 @@ func (e *engine) connect(number int) {
 func (e *engine) fail(kind string) {
 	if !e.over() {
 		e.errors[kind]++
+		e.failed++
 	}
 }
 
@@ -299,17 +307,15 @@ func (e *engine) result(cpu time.Duration) *result {
 		// Each of them waits for an answer, or for the end that comes after it.
 		if c != nil && !c.dropped && took-c.started > e.patience {
 			e.errors["timeout"]++
+			e.failed++
 		}
 	}
-	r := &result{
+	return &result{
 		Generator: "load", Wire: e.wire.name(), Connections: e.connections, Seconds: took.Seconds(), Requests: e.requests,
 		RPS: float64(e.requests) / took.Seconds(), P50: microseconds(e.latency.quantile(0.5)),
-		P99: microseconds(e.latency.quantile(0.99)), Kinds: e.errors, CPU: cpu.Seconds(),
+		P99: microseconds(e.latency.quantile(0.99)), Errors: e.failed, Kinds: e.errors,
+		CPU: cpu.Seconds(),
 	}
-	for _, n := range e.errors {
-		r.Errors += n
-	}
-	return r
 }
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

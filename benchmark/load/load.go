@@ -26,6 +26,8 @@ type config struct {
 	// connections are the clients. With none the program is only a node.
 	connections int
 	duration    time.Duration
+	// least is how many requests have to be answered or fail before the run ends, unless that takes a minute longer.
+	least int64
 
 	// path, host and header go into requests; {N} in them stands for the number of the connection modulo N.
 	path, host, header string
@@ -64,6 +66,7 @@ func main() {
 	flag.StringVar(&c.node, "node", "", "`address` to be the upstream node on")
 	flag.IntVar(&c.connections, "connections", 64, "number of clients; 0 to be a node alone")
 	flag.DurationVar(&c.duration, "duration", 2*time.Second, "how long; 0 is until the process is ended")
+	flag.Int64Var(&c.least, "least", 0, "go on, at most for a minute, until so many requests have been answered or failed")
 	flag.StringVar(&c.path, "path", "/", "path of requests; {N} in it is the connection's number modulo N")
 	flag.StringVar(&c.host, "host", "localhost", "Host of requests; {N} as in -path")
 	flag.StringVar(&c.header, "header", "", "one more header line of requests, `name: value`; {N} as in -path")
