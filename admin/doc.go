@@ -11,6 +11,9 @@
 // create_time and update_time; schema defaults are filled in for compiling alone and never stored. White space is not
 // kept, and of two members with one name the last stands, as everywhere in APISIX.
 //
+// Beside APISIX's contract there are ETags (If-Match and If-None-Match are decided where the write is applied),
+// `dry_run=true` on every write, and `errors` with everything that a schema finds, next to APISIX's one error_msg.
+//
 // Paths, envelopes, statuses and messages are those of APISIX 3.x. Where what it does is a hazard this package is safe
 // instead: private keys of certificates never leave it, and without an API key it answers only what a browser could not
 // have been tricked into sending.
