@@ -3,6 +3,7 @@
 package lane
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -18,10 +19,10 @@ func (e *Engine) clientInput(c *Conn, b []byte) (rest []byte) {
 				return b
 			}
 		case clientCollects, clientStreams, clientDrains:
-			b = e.clientBody(c, b)
-			if c.paused {
+			if c.blocked() {
 				return b
 			}
+			b = e.clientBody(c, b)
 		case clientLingers:
 			return nil
 		default:
@@ -130,9 +131,11 @@ func isPreface(b []byte) bool {
 
 func (e *Engine) handOver(c *Conn, read []byte) {
 	c.gone = true
-	last := e.conns[len(e.conns)-1]
-	e.conns[c.index], last.index = last, c.index
-	e.conns = e.conns[:len(e.conns)-1]
+	e.forget(c)
+	if s := c.session; s != nil {
+		// The driver's buffer, in which more may have come, is only good until Data returns.
+		s.memory.in = slices.Clone(s.memory.in)
+	}
 	e.driver.HandOver(c, read)
 }
 
@@ -152,8 +155,8 @@ func (e *Engine) step(x *exchange, step gateway.Step) {
 				step = x.Next(false)
 				continue
 			}
-			e.proceed(x)
 			x.client.state = clientCollects
+			e.proceed(x)
 		}
 		return
 	}
@@ -165,7 +168,7 @@ func (e *Engine) proceed(x *exchange) {
 		x.framing.Expect = false
 		e.write(x.client, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
 	}
-	x.client.deadline = e.now + e.timeouts.Body
+	e.timeClient(x.client)
 }
 
 // clientBody takes a piece of the request body off the front of b.
@@ -177,7 +180,7 @@ func (e *Engine) clientBody(c *Conn, b []byte) (rest []byte) {
 		return nil
 	}
 	x.bodyDone = done
-	c.deadline = e.now + e.timeouts.Body
+	e.timeClient(c)
 	switch c.state {
 	case clientCollects:
 		x.body = append(x.body, data...)
@@ -204,11 +207,14 @@ func (e *Engine) clientBody(c *Conn, b []byte) (rest []byte) {
 		e.step(x, x.Next(false))
 	case clientStreams:
 		e.sendBody(x, data, done)
-		if done && c.x == x {
-			c.deadline = 0
+		if done {
 			c.state = clientWaits
-		} else if x.node != nil && x.node.full() {
+		} else if c.blocked() {
 			e.pause(c)
+		}
+		e.timeClient(c)
+		if x.node != nil {
+			e.timeNode(x.node)
 		}
 	case clientDrains:
 		if done {
@@ -240,14 +246,13 @@ func (e *Engine) refuse(c *Conn, refusal *Refusal) {
 
 // refuseBody ends an exchange whose body turned out to be malformed.
 func (e *Engine) refuseBody(x *exchange, refusal *Refusal) {
-	if x.node != nil {
-		node := x.node
-		x.node, node.serves = nil, nil
-		e.close(node)
-	}
 	if x.replied || x.parked {
 		e.abandon(x.client)
 		return
+	}
+	if node := x.node; node != nil {
+		x.node, node.serves = nil, nil
+		e.close(node)
 	}
 	x.last, x.bodyDone = true, true
 	x.Reject(refusal.Status)
@@ -300,7 +305,7 @@ func (e *Engine) sendReply(x *exchange) {
 		return
 	}
 	c.state = clientDrains
-	c.deadline = e.now + e.timeouts.Body
+	e.timeClient(c)
 }
 
 func bodyAllowed(status int) bool { return status >= 200 && status != 204 && status != 304 }
@@ -349,27 +354,32 @@ func (e *Engine) finish(x *exchange) {
 	}
 	c.state = clientIdle
 	c.deadline = e.now + e.timeouts.Write
-	if c.paused {
-		e.resume(c)
+	if c.unsent() == 0 {
+		c.deadline = e.now + e.timeouts.Idle
+		e.dropOutput(c)
 	}
+	e.resume(c)
 }
 
 // linger ends a connection once its output is sent and the client has closed.
 func (e *Engine) linger(c *Conn) {
 	c.state = clientLingers
-	c.deadline = e.now + e.timeouts.Linger
-	if c.eof {
-		c.deadline = e.now + e.timeouts.Write
-	}
+	c.deadline = e.now + e.timeouts.Write
 	c.in = nil
 	e.resume(c)
 	c.sayGoodbye()
 	e.driver.Flush(c)
 	if c.unsent() == 0 {
-		e.driver.CloseWrite(c)
-		if c.eof {
-			e.close(c)
-		}
+		e.lastSent(c)
+	}
+}
+
+// lastSent goes on with lingering when everything has been sent.
+func (e *Engine) lastSent(c *Conn) {
+	c.deadline = e.now + e.timeouts.Linger
+	e.driver.CloseWrite(c)
+	if c.eof {
+		e.close(c)
 	}
 }
 
@@ -386,7 +396,11 @@ func (e *Engine) clientEOF(c *Conn) {
 		if c.unsent() == 0 {
 			e.close(c)
 		}
-	case clientCollects, clientStreams, clientDrains:
+	case clientDrains:
+		// It has its answer, or will have.
+		c.x.last = true
+		e.finish(c.x)
+	case clientCollects, clientStreams:
 		e.abandon(c)
 	}
 }
@@ -394,6 +408,10 @@ func (e *Engine) clientEOF(c *Conn) {
 // abandon ends a client's connection in the middle of whatever it did.
 func (e *Engine) abandon(c *Conn) {
 	x := c.x
+	if x != nil && x.node != nil && x.replied && !x.chunks && !x.sized {
+		// The client must not take what it has of the response for the whole.
+		c.Reset = true
+	}
 	e.close(c)
 	if x == nil {
 		return
@@ -417,27 +435,4 @@ func (e *Engine) abandon(c *Conn) {
 	}
 	x.Finish()
 	e.release(x)
-}
-
-// expire ends what has been waiting too long.
-func (e *Engine) expire(c *Conn) {
-	c.deadline = 0
-	switch c.state {
-	case clientIdle:
-		if len(c.in) == 0 || c.unsent() > 0 {
-			e.close(c)
-			return
-		}
-		e.refuse(c, errHeadTimeout)
-	case clientCollects, clientStreams:
-		e.refuseBody(c.x, errBodyTimeout)
-	case clientDrains, clientLingers:
-		e.abandon(c)
-	case clientWaits:
-		e.abandon(c)
-	case nodeConnects, nodeHead, nodeBody:
-		e.nodeFailed(c, gateway.FailedTimeout)
-	case nodeIdle:
-		e.close(c)
-	}
 }

@@ -118,7 +118,8 @@ type exchange struct {
 	request []byte
 	body    []byte
 	framing Framing
-	// bodyDone: the request body has been read whole. streamed: some of it went past request.
+	// bodyDone: the request body has been read whole. streamed: what of it was sent is not in body, so that it cannot be
+	// sent again.
 	bodyDone, streamed bool
 	// chunks: the response body is sent chunked, sized: with its length. last: the connection ends with the response.
 	chunks, sized, last, replied, noBody bool

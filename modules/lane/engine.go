@@ -64,7 +64,7 @@ type Engine struct {
 	// fields receives the fields of a node's response before it is known to be one.
 	fields         gateway.Header
 	responseLimits Limits
-	// raw: what is being processed lies in the driver's buffer.
+	// raw: the input being processed lies in the driver's buffer.
 	raw bool
 	// draining: connections end with their present exchange.
 	draining bool
@@ -87,28 +87,6 @@ func NewEngine(driver Driver, config Config) *Engine {
 		driver: driver, limits: config.Limits, timeouts: config.Timeouts,
 		now: 1, clock: now, began: now, pools: make(map[poolKey]*pool),
 		responseLimits: Limits{HeadBytes: maxResponseHead}, plain: make([]byte, 16<<10),
-	}
-}
-
-// Tick sets the engine's clock; the driver calls it once for each time it wakes. Every second it also ends what has
-// been waiting too long.
-func (e *Engine) Tick(clock time.Time) {
-	e.clock = clock
-	now := 1 + int64(clock.Sub(e.began)/time.Second)
-	if now == e.now {
-		return
-	}
-	e.now = now
-	for i := len(e.conns) - 1; i >= 0; i-- {
-		if i >= len(e.conns) {
-			continue
-		}
-		switch c := e.conns[i]; {
-		case c.deadline != 0 && c.deadline < now:
-			e.expire(c)
-		case c.state == clientIdle && c.site.closing.Load() && len(c.in) == 0 && c.unsent() == 0:
-			e.close(c)
-		}
 	}
 }
 
@@ -142,6 +120,22 @@ func (e *Engine) Drain() {
 	}
 }
 
+// Close ends every connection at once, and what it is doing. Parked exchanges end when they come back.
+func (e *Engine) Close() {
+	e.draining = true
+	for len(e.conns) > 0 {
+		c := e.conns[len(e.conns)-1]
+		switch {
+		case !c.isNode():
+			e.abandon(c)
+		case c.serves != nil:
+			e.abandon(c.serves.client)
+		default:
+			e.close(c)
+		}
+	}
+}
+
 // close ends a connection and takes it out of everything.
 func (e *Engine) close(c *Conn) {
 	if c.gone {
@@ -151,15 +145,20 @@ func (e *Engine) close(c *Conn) {
 	if c.pool != nil {
 		c.pool.remove(c)
 	}
-	last := e.conns[len(e.conns)-1]
-	e.conns[c.index], last.index = last, c.index
-	e.conns[len(e.conns)-1] = nil
-	e.conns = e.conns[:len(e.conns)-1]
+	e.forget(c)
 	if c.flight == 0 {
 		e.Keep(c.out)
 	}
 	c.in, c.out = nil, nil
 	e.driver.Close(c)
+}
+
+// forget takes a connection out of the engine's list.
+func (e *Engine) forget(c *Conn) {
+	last := e.conns[len(e.conns)-1]
+	e.conns[c.index], last.index = last, c.index
+	e.conns[len(e.conns)-1] = nil
+	e.conns = e.conns[:len(e.conns)-1]
 }
 
 // Data takes bytes read from c. b is the driver's and not kept.
@@ -177,18 +176,19 @@ func (e *Engine) Data(c *Conn, b []byte) {
 func (e *Engine) input(c *Conn, b []byte) {
 	if len(c.in) > 0 {
 		c.in = append(c.in, b...)
-		e.process(c, c.in)
+		e.process(c, c.in, false)
 		return
 	}
 	// Only what the driver itself has received can be borrowed from it.
-	e.raw = c.session == nil
-	e.process(c, b)
-	e.raw = false
+	e.process(c, b, c.session == nil)
 }
 
-// process gives b to the machine and keeps what it leaves. b may be c.in.
-func (e *Engine) process(c *Conn, b []byte) {
+// process gives b to the machine and keeps what it leaves. b may be c.in. raw says that it lies in the driver's buffer.
+func (e *Engine) process(c *Conn, b []byte, raw bool) {
 	var rest []byte
+	// One connection's input may set off another's.
+	outer := e.raw
+	e.raw = raw
 	c.processing = true
 	if c.isNode() {
 		rest = e.nodeInput(c, b)
@@ -196,6 +196,7 @@ func (e *Engine) process(c *Conn, b []byte) {
 		rest = e.clientInput(c, b)
 	}
 	c.processing = false
+	e.raw = outer
 	if c.gone {
 		return
 	}
@@ -222,7 +223,7 @@ func (e *Engine) again(c *Conn) {
 		return
 	}
 	if len(c.in) > 0 {
-		e.process(c, c.in)
+		e.process(c, c.in, false)
 	}
 	if c.paused && len(c.in) <= maxPipelined && !c.blocked() {
 		e.resume(c)
@@ -275,40 +276,55 @@ func (e *Engine) Sent(c *Conn, n int) {
 	} else {
 		c.sent += n
 	}
-	if c.deadline != 0 && c.state == clientWaits {
-		c.deadline = e.now + e.timeouts.Write
-	}
 	if c.unsent() > 0 {
+		e.timeSending(c)
 		if c.unsent() < lowWater {
+			c.compact()
 			e.unblock(c)
 		}
 		return
 	}
 	c.out, c.sent = c.out[:0], 0
-	idle := c.x == nil && c.serves == nil
-	if idle {
-		e.Keep(c.out)
-		c.out = nil
+	if c.session != nil {
+		c.session.memory.out = c.session.memory.out[:0]
 	}
-	if s := c.session; s != nil {
-		s.memory.out = s.memory.out[:0]
-		if idle {
-			e.Keep(s.memory.out)
-			s.memory.out = nil
-		}
+	if c.x == nil && c.serves == nil {
+		e.dropOutput(c)
 	}
 	e.unblock(c)
-	if c.gone || c.isNode() {
-		return
-	}
-	if c.state == clientLingers {
-		e.driver.CloseWrite(c)
-		if c.eof {
-			e.close(c)
-		}
-	} else if c.state == clientIdle {
+	switch {
+	case c.gone:
+	case c.serves != nil:
+		e.timeNode(c)
+	case c.state == clientLingers:
+		e.lastSent(c)
+	case c.state == clientIdle && c.scan == (scanner{}):
 		c.deadline = e.now + e.timeouts.Idle
 	}
+}
+
+// dropOutput gives back the output buffers of a connection that has nothing to send.
+func (e *Engine) dropOutput(c *Conn) {
+	e.Keep(c.out)
+	c.out = nil
+	if s := c.session; s != nil {
+		e.Keep(s.memory.out)
+		s.memory.out = nil
+	}
+}
+
+// compact moves what is left of c's output to the front of its buffer, which would else grow with all that is sent while
+// the peer never quite catches up.
+func (c *Conn) compact() {
+	if c.sent < lowWater {
+		return
+	}
+	out := &c.out
+	if c.session != nil {
+		out = &c.session.memory.out
+	}
+	*out = (*out)[:copy(*out, (*out)[c.sent:])]
+	c.sent = 0
 }
 
 // output returns c's output buffer to append to.
@@ -398,11 +414,13 @@ func (e *Engine) unblock(c *Conn) {
 	if other == nil || !other.paused || c.full() {
 		return
 	}
-	if other.isNode() {
-		c.deadline = 0
-		other.deadline = e.now + seconds(other.serves.Timeout().Read)
-	}
 	e.resume(other)
+	if other.isNode() {
+		e.timeNode(other)
+		e.timeClient(c)
+	} else if other.x != nil {
+		e.timeClient(other)
+	}
 	e.again(other)
 }
 

@@ -4,7 +4,6 @@ package lane
 
 import (
 	"strconv"
-	"time"
 
 	"github.com/andogate/ando/modules/gateway"
 )
@@ -43,9 +42,6 @@ func (e *Engine) dial(x *exchange, p *pool) {
 	c.deadline = e.now + seconds(x.Timeout().Connect)
 }
 
-// seconds rounds a bound up to the coarse clock's unit; a second more is what its coarseness costs.
-func seconds(d time.Duration) int64 { return int64((d+time.Second-1)/time.Second) + 1 }
-
 // Connected says that a Dial has come to its end.
 func (e *Engine) Connected(c *Conn, err error) {
 	if c.gone {
@@ -73,12 +69,13 @@ func (e *Engine) sendRequest(x *exchange, c *Conn) {
 	}
 	c.out = append(e.output(c), x.request...)
 	e.driver.Flush(c)
-	c.deadline = e.now + seconds(x.Timeout().Read)
-	if x.bodyDone || x.Forward.BodyReplaced && x.framing.Body.Kind == Empty {
+	if x.bodyDone {
+		e.timeNode(c)
 		return
 	}
 	client := x.client
 	client.state = clientStreams
+	e.timeNode(c)
 	e.proceed(x)
 	e.resume(client)
 	e.again(client)
@@ -148,13 +145,18 @@ func appendTarget(b []byte, target string) []byte {
 	return b
 }
 
+// keptBody is how much of the body of a request that may be repeated is kept for that.
+const keptBody = 16 << 10
+
 // sendBody passes a piece of the request body on.
 func (e *Engine) sendBody(x *exchange, data []byte, done bool) {
 	c := x.node
 	if c == nil || x.Forward.BodyReplaced {
 		return
 	}
-	x.streamed = true
+	if x.streamed = x.streamed || !idempotent(x.ForwardMethod()) || len(x.body)+len(data) > keptBody; !x.streamed {
+		x.body = append(x.body, data...)
+	}
 	c.out = e.output(c)
 	if x.framing.Body.Kind != Chunked {
 		e.pass(c, data)
@@ -165,7 +167,6 @@ func (e *Engine) sendBody(x *exchange, data []byte, done bool) {
 			e.driver.Flush(c)
 		}
 	}
-	c.deadline = e.now + seconds(x.Timeout().Read)
 }
 
 // nodeInput processes input of a node and returns what cannot be processed yet.
@@ -209,7 +210,8 @@ func (e *Engine) nodeHead(c *Conn, b []byte) (rest []byte, more bool) {
 	}
 	b = b[n:]
 	if head.Status < 200 {
-		if head.Status == 103 && x.Request.ProtoMinor == 1 {
+		// It is only a hint, and not worth piling up for a client that does not read.
+		if head.Status == 103 && x.Request.ProtoMinor == 1 && !x.client.full() {
 			e.sendInterim(x, head.Status)
 		}
 		return b, false
@@ -219,8 +221,13 @@ func (e *Engine) nodeHead(c *Conn, b []byte) (rest []byte, more bool) {
 	for name, value := range e.fields.All() {
 		x.Response.Header.Add(name, value)
 	}
-	c.deadline = e.now + seconds(x.Timeout().Read)
-	e.respond(x, c)
+	e.timeNode(c)
+	e.respond(x, c, b)
+	// Without a body the response is over. The connection may even have begun with the next request, of which b is no
+	// answer.
+	if c.state != nodeBody {
+		return nil, true
+	}
 	return b, false
 }
 
@@ -237,8 +244,8 @@ func (e *Engine) sendInterim(x *exchange, status int) {
 	e.driver.Flush(c)
 }
 
-// respond sends the head of a node's response.
-func (e *Engine) respond(x *exchange, c *Conn) {
+// respond sends the head of a node's response. rest is what came behind it.
+func (e *Engine) respond(x *exchange, c *Conn, rest []byte) {
 	client := x.client
 	x.FilterHeader()
 	if !x.Response.FromNode {
@@ -278,7 +285,7 @@ func (e *Engine) respond(x *exchange, c *Conn) {
 	x.replied = true
 	e.driver.Flush(client)
 	if c.head.Body.Kind == Empty {
-		e.nodeDone(x, c, nil)
+		e.nodeDone(x, c, rest)
 		return
 	}
 	c.state = nodeBody
@@ -292,7 +299,7 @@ func (e *Engine) nodeBody(c *Conn, b []byte) (rest []byte) {
 		e.nodeFailed(c, gateway.FailedBroken)
 		return nil
 	}
-	c.deadline = e.now + seconds(x.Timeout().Read)
+	e.timeNode(c)
 	if len(data) > 0 {
 		if x.FiltersBody() {
 			data = x.FilterBody(data, false)
@@ -312,8 +319,8 @@ func (e *Engine) nodeBody(c *Conn, b []byte) (rest []byte) {
 	if x.client.full() {
 		// The client is slow: the node waits, and it is the client whose time runs.
 		e.pause(c)
-		c.deadline = 0
-		x.client.deadline = e.now + e.timeouts.Write
+		e.timeNode(c)
+		e.timeClient(x.client)
 	}
 	return b
 }
@@ -421,9 +428,10 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 		// What else the client sends waits for the next node.
 		x.client.state, x.client.deadline = clientWaits, 0
 	}
-	repeatable := failure == gateway.FailedConnect || idempotent(x.ForwardMethod()) && !x.streamed
+	repeatable := c.state == nodeConnects || idempotent(x.ForwardMethod()) && !x.streamed
 	if stale && repeatable && !x.replied {
 		// The node closed an idle connection just when it was used; that says nothing about the node.
+		x.request = x.request[:0]
 		e.dial(x, c.pool)
 		return
 	}

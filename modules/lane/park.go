@@ -61,8 +61,12 @@ func (x *exchange) ReadBody(limit int64) ([]byte, error) {
 	answer := make(chan bodyRead, 1)
 	e := x.client.engine
 	e.driver.Post(func() { e.readFor(x, limit, answer) })
-	read := <-answer
-	return read.body, read.err
+	select {
+	case read := <-answer:
+		return read.body, read.err
+	case <-x.ctx.Done():
+		return nil, io.ErrUnexpectedEOF
+	}
 }
 
 // readFor has the body collected for a goroutine that waits for it.

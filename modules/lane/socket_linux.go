@@ -14,16 +14,16 @@ import (
 )
 
 // HandOver makes a net.Conn of a loop's connection again and gives it to its site on a goroutine, which first sends what
-// the loop had not sent yet. read is what the client sent and nobody has used, late what arrived on the socket since, which
-// of a TLS connection is still encrypted.
-func HandOver(c *Conn, read, late []byte) {
+// the loop had not sent yet: queued, which the driver has taken, and what is pending. read is what the client sent and
+// nobody has used, late what arrived on the socket since, which of a TLS connection is still encrypted.
+func HandOver(c *Conn, queued, read, late []byte) {
 	file := os.NewFile(uintptr(c.FD), "")
 	conn, err := net.FileConn(file)
 	file.Close()
 	if err != nil {
 		return
 	}
-	unsent := slices.Clone(c.Pending())
+	unsent := slices.Concat(queued, c.Pending())
 	read = slices.Clone(read)
 	var whole net.Conn
 	if s := c.session; s != nil {
@@ -32,9 +32,10 @@ func HandOver(c *Conn, read, late []byte) {
 	} else {
 		whole = &prefixConn{Conn: conn, prefix: append(read, late...)}
 	}
-	to := c.site.HandOver
+	to, patience := c.site.HandOver, time.Duration(c.engine.timeouts.Write)*time.Second
 	go func() {
-		if _, err := conn.Write(unsent); err != nil || to == nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(patience))
+		if _, err := conn.Write(unsent); err != nil || to == nil || conn.SetWriteDeadline(time.Time{}) != nil {
 			conn.Close()
 			return
 		}

@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,9 +28,7 @@ type Loop struct {
 	dirty      []*lane.Conn
 	buffer     []byte
 
-	mu     sync.Mutex
-	inbox  []func()
-	asleep atomic.Bool
+	inbox  lane.Inbox
 	closed bool
 	done   chan struct{}
 }
@@ -43,8 +39,9 @@ type state struct {
 	events     uint32
 	dirty      bool
 	connecting bool
-	// ended: the peer has closed its side.
-	ended bool
+	// ended: the peer has closed its side. failed: nothing can be sent any more; what the peer sent before it broke the
+	// connection is still to be read.
+	ended, failed bool
 }
 
 // driver is the loop as its engine sees it.
@@ -69,6 +66,7 @@ func NewLoop(config lane.Config) (*Loop, error) {
 		return nil, errors.Join(os.NewSyscallError("epoll_ctl", err), unix.Close(wake), unix.Close(epoll))
 	}
 	l := &Loop{epoll: epoll, wake: wake, buffer: make([]byte, readSize), done: make(chan struct{})}
+	l.inbox.Wake = l.ring
 	l.engine = lane.NewEngine(driver{l}, config)
 	go l.run()
 	return l, nil
@@ -105,14 +103,7 @@ func (l *Loop) Conns() int {
 }
 
 // Post runs f on the loop, after what it is doing.
-func (l *Loop) Post(f func()) {
-	l.mu.Lock()
-	l.inbox = append(l.inbox, f)
-	l.mu.Unlock()
-	if l.asleep.Load() {
-		l.ring()
-	}
-}
+func (l *Loop) Post(f func()) { l.inbox.Post(f) }
 
 func (l *Loop) ring() {
 	// It can only fail when the counter is full, and then the loop wakes anyway.
@@ -145,14 +136,11 @@ func (l *Loop) run() {
 		for i := range events[:n] {
 			l.event(&events[i])
 		}
-		l.runInbox()
+		l.inbox.Run()
 		l.flush()
 	}
-	for _, c := range l.conns {
-		if c != nil {
-			unix.Close(c.FD)
-		}
-	}
+	l.engine.Close()
+	l.inbox.End()
 	unix.Close(l.wake)
 	unix.Close(l.epoll)
 }
@@ -163,29 +151,16 @@ func (l *Loop) wait(events []unix.EpollEvent) int {
 	if n := pollNow(l.epoll, events); n > 0 {
 		return n
 	}
-	l.asleep.Store(true)
-	defer l.asleep.Store(false)
-	l.mu.Lock()
+	defer l.inbox.Rise()
 	timeout := 1000
-	if len(l.inbox) > 0 {
+	if !l.inbox.Doze() {
 		timeout = 0
 	}
-	l.mu.Unlock()
 	n, err := unix.EpollWait(l.epoll, events, timeout)
 	if err != nil {
 		return 0
 	}
 	return n
-}
-
-func (l *Loop) runInbox() {
-	l.mu.Lock()
-	inbox := l.inbox
-	l.inbox = nil
-	l.mu.Unlock()
-	for _, f := range inbox {
-		f()
-	}
 }
 
 func (l *Loop) event(event *unix.EpollEvent) {
@@ -224,6 +199,8 @@ func (l *Loop) receive(c *lane.Conn, s *state) {
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 	case errno != 0:
+		l.engine.Broken(c)
+	case n == 0 && s.failed:
 		l.engine.Broken(c)
 	case n == 0:
 		// The end stays readable for ever, and an end is all it can be: nothing more to watch for but room to write.
@@ -318,7 +295,7 @@ func (l *Loop) flush() {
 
 func (l *Loop) send(c *lane.Conn, s *state) {
 	pending := c.Pending()
-	if len(pending) == 0 {
+	if len(pending) == 0 || s.failed {
 		l.mask(c, s.events&^uint32(unix.EPOLLOUT))
 		return
 	}
@@ -326,6 +303,10 @@ func (l *Loop) send(c *lane.Conn, s *state) {
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		l.mask(c, s.events|unix.EPOLLOUT)
+	case (errno == unix.ECONNRESET || errno == unix.EPIPE) && s.events&unix.EPOLLIN != 0:
+		// A node may have answered, and closed, before it read everything. Reading comes to the break all the same.
+		s.failed = true
+		l.mask(c, s.events&^uint32(unix.EPOLLOUT))
 	case errno != 0:
 		l.engine.Broken(c)
 	default:
@@ -341,7 +322,7 @@ func (l *Loop) send(c *lane.Conn, s *state) {
 // Borrow implements lane.Driver: what the socket has room for goes at once.
 func (d driver) Borrow(c *lane.Conn, b []byte) int {
 	s, ok := c.Driver.(*state)
-	if !ok || s.connecting || s.events&unix.EPOLLOUT != 0 {
+	if !ok || s.connecting || s.failed || s.events&unix.EPOLLOUT != 0 {
 		return 0
 	}
 	pending := c.Pending()
@@ -386,7 +367,7 @@ func (d driver) Close(c *lane.Conn) {
 func (d driver) HandOver(c *lane.Conn, read []byte) {
 	d.conns[c.FD] = nil
 	_ = unix.EpollCtl(d.epoll, unix.EPOLL_CTL_DEL, c.FD, nil)
-	lane.HandOver(c, read, nil)
+	lane.HandOver(c, nil, read, nil)
 }
 
 var _ lane.Driver = driver{}

@@ -5,11 +5,8 @@
 package ring
 
 import (
-	"net/netip"
 	"os"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -35,9 +32,7 @@ type Loop struct {
 	current  int32
 	borrowed int
 
-	mu     sync.Mutex
-	inbox  []func()
-	asleep atomic.Bool
+	inbox  lane.Inbox
 	closed bool
 	done   chan struct{}
 }
@@ -57,7 +52,9 @@ type state struct {
 	message  unix.Msghdr
 	sockaddr unix.RawSockaddrAny
 
-	receiving, stopping, paused, connecting, ended, dirty, released bool
+	receiving, stopping, paused, connecting, ended, watching, dirty, released bool
+	// failed: nothing can be sent any more; what the peer sent before it broke the connection is still to be read.
+	failed bool
 	// dead: closed by the engine. handing: given to net/http, once the ring has let go of it. read is what the engine had
 	// not used, late what arrives until then.
 	dead, handing bool
@@ -86,6 +83,7 @@ const (
 	didConnect
 	didCancel
 	didWake
+	didWatch
 )
 
 // queueSize is how many operations may wait for submission.
@@ -98,6 +96,7 @@ func NewLoop(config lane.Config) (*Loop, error) {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
 	l := &Loop{current: engineBuffer, wake: wake, signal: make([]byte, 8), done: make(chan struct{})}
+	l.inbox.Wake = l.interrupt
 	l.engine = lane.NewEngine(driver{l}, config)
 	started := make(chan error)
 	go l.run(started)
@@ -109,7 +108,7 @@ func NewLoop(config lane.Config) (*Loop, error) {
 
 // Accept takes over a client's socket.
 func (l *Loop) Accept(client *lane.Client) {
-	l.post(func() {
+	l.inbox.Post(func() {
 		if l.closed {
 			unix.Close(client.FD)
 			return
@@ -126,7 +125,7 @@ func (l *Loop) Accept(client *lane.Client) {
 // Conns returns how many connections the loop has, of clients and to nodes.
 func (l *Loop) Conns() int {
 	result := make(chan int, 1)
-	l.post(func() { result <- l.engine.Conns() })
+	l.inbox.Post(func() { result <- l.engine.Conns() })
 	select {
 	case n := <-result:
 		return n
@@ -138,7 +137,7 @@ func (l *Loop) Conns() int {
 // Close ends the loop: connections finish their present exchange within grace, then everything is closed.
 func (l *Loop) Close(grace time.Duration) {
 	deadline := time.Now().Add(grace)
-	l.post(l.engine.Drain)
+	l.inbox.Post(l.engine.Drain)
 	for l.Conns() > 0 && time.Now().Before(deadline) {
 		select {
 		case <-l.done:
@@ -146,19 +145,13 @@ func (l *Loop) Close(grace time.Duration) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	l.post(func() { l.closed = true })
+	l.inbox.Post(func() { l.closed = true })
 	<-l.done
 }
 
-// post runs f on the loop, after what it is doing.
-func (l *Loop) post(f func()) {
-	l.mu.Lock()
-	l.inbox = append(l.inbox, f)
-	l.mu.Unlock()
-	if l.asleep.Load() {
-		// It can only fail when the counter is full, and then the loop wakes anyway.
-		_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-	}
+func (l *Loop) interrupt() {
+	// It can only fail when the counter is full, and then the loop wakes anyway.
+	_, _ = unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
 func (l *Loop) run(started chan<- error) {
@@ -175,24 +168,26 @@ func (l *Loop) run(started chan<- error) {
 	l.listen()
 	reap := l.completed
 	for !l.closed {
-		l.asleep.Store(true)
-		l.mu.Lock()
-		waiting := len(l.inbox) > 0
-		l.mu.Unlock()
-		if waiting {
-			l.ring.submit()
-		} else {
+		if l.inbox.Doze() {
 			l.ring.submitAndWait()
+		} else {
+			l.ring.submit()
 		}
-		l.asleep.Store(false)
+		l.inbox.Rise()
 		l.engine.Tick(time.Now())
 		l.ring.completed(reap)
 		l.ring.publish()
-		l.runInbox()
+		l.inbox.Run()
 		l.flush()
 	}
+	l.engine.Close()
+	for end := time.Now().Add(endPatience); len(l.free) < len(l.slots) && time.Now().Before(end); {
+		l.ring.submitAndWait()
+		l.ring.completed(reap)
+	}
+	l.inbox.End()
 	for _, s := range l.slots {
-		if s != nil && s.c != nil {
+		if s != nil {
 			unix.Close(s.c.FD)
 		}
 	}
@@ -201,21 +196,14 @@ func (l *Loop) run(started chan<- error) {
 	unix.Close(l.wake)
 }
 
+// endPatience bounds the wait for the kernel to let go of connections when a loop ends.
+const endPatience = time.Second
+
 // listen waits for the next signal of post.
 func (l *Loop) listen() {
 	e := l.ring.next()
 	e.op, e.fd, e.data = opRead, int32(l.wake), didWake
 	e.addr, e.length = uint64(uintptr(unsafe.Pointer(&l.signal[0]))), uint32(len(l.signal))
-}
-
-func (l *Loop) runInbox() {
-	l.mu.Lock()
-	inbox := l.inbox
-	l.inbox = nil
-	l.mu.Unlock()
-	for _, f := range inbox {
-		f()
-	}
 }
 
 // take gives a connection a slot.
@@ -253,6 +241,24 @@ func (l *Loop) stop(s *state) {
 	e.op, e.fd, e.data, e.addr = opAsyncCancel, -1, didCancel|uint64(s.slot), didReceive|uint64(s.slot)
 }
 
+// watch waits for a connection to break that has nothing more to receive: a client that has sent all it will may still
+// leave. The end itself completes it at once, which is why it goes on.
+func (l *Loop) watch(s *state) {
+	s.watching = true
+	s.pending++
+	e := l.ring.next()
+	e.op, e.fd, e.data, e.length = opPollAdd, int32(s.c.FD), didWatch|uint64(s.slot), pollMulti
+}
+
+func (l *Loop) watched(s *state, done *completion) {
+	if done.flags&cqeMore == 0 {
+		s.pending--
+	}
+	if done.res > 0 && done.res&(unix.POLLERR|unix.POLLHUP) != 0 && !s.dead && !s.handing {
+		l.engine.Broken(s.c)
+	}
+}
+
 func (l *Loop) completed(done *completion) {
 	if done.data&^0xffffffff == didWake {
 		l.listen()
@@ -262,6 +268,8 @@ func (l *Loop) completed(done *completion) {
 	switch done.data &^ 0xffffffff {
 	case didReceive:
 		l.received(s, done)
+	case didWatch:
+		l.watched(s, done)
 	case didSend:
 		s.pending--
 		l.sent(s, int(done.res))
@@ -304,6 +312,9 @@ func (l *Loop) received(s *state, done *completion) {
 		return
 	}
 	switch errno := unix.Errno(-done.res); {
+	case done.res == 0 && s.failed:
+		s.ended = true
+		l.engine.Broken(s.c)
 	case done.res == 0:
 		s.ended = true
 		l.engine.EOF(s.c)
@@ -320,102 +331,6 @@ func (l *Loop) letGo(buffer int32) {
 	l.holders[buffer]--
 	if l.holders[buffer] == 0 {
 		l.ring.recycle(uint16(buffer))
-	}
-}
-
-// sent takes the completion of a send.
-func (l *Loop) sent(s *state, n int) {
-	if n < 0 {
-		l.drop(s)
-		if !s.dead && !s.handing {
-			l.engine.Broken(s.c)
-		}
-		return
-	}
-	s.sent += n
-	total := 0
-	for _, p := range s.queue[:s.inFlight] {
-		total += len(p.b)
-	}
-	if s.sent < total && !s.dead {
-		l.send(s)
-		return
-	}
-	for _, p := range s.queue[:s.inFlight] {
-		l.giveBack(p)
-	}
-	s.queue = append(s.queue[:0], s.queue[s.inFlight:]...)
-	s.inFlight, s.sent = 0, 0
-	if s.dead {
-		l.drop(s)
-		return
-	}
-	if !s.handing {
-		l.engine.Sent(s.c, total)
-	}
-	l.push(s)
-}
-
-// giveBack gives back the memory of a piece.
-func (l *Loop) giveBack(p piece) {
-	if p.buffer == engineBuffer {
-		l.engine.Keep(p.b)
-		return
-	}
-	l.borrowed--
-	l.letGo(p.buffer)
-}
-
-// drop gives back the memory of everything that will not be sent. Nothing is in flight.
-func (l *Loop) drop(s *state) {
-	for _, p := range s.queue {
-		l.giveBack(p)
-	}
-	s.queue, s.inFlight, s.sent = nil, 0, 0
-}
-
-// send submits what is left of the pieces in flight.
-func (l *Loop) send(s *state) {
-	n, skip := 0, s.sent
-	for _, p := range s.queue[:s.inFlight] {
-		if skip >= len(p.b) {
-			skip -= len(p.b)
-			continue
-		}
-		rest := p.b[skip:]
-		skip = 0
-		s.vector[n].Base = unsafe.SliceData(rest)
-		s.vector[n].SetLen(len(rest))
-		n++
-	}
-	s.pending++
-	e := l.ring.next()
-	e.fd, e.data = int32(s.c.FD), didSend|uint64(s.slot)
-	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
-	if n == 1 {
-		e.op, e.addr, e.length = opSend, uint64(uintptr(unsafe.Pointer(s.vector[0].Base))), uint32(s.vector[0].Len)
-		return
-	}
-	s.message.Iov = &s.vector[0]
-	s.message.SetIovlen(n)
-	e.op, e.addr, e.length = opSendMsg, uint64(uintptr(unsafe.Pointer(&s.message))), 1
-}
-
-// push sends what is pending, unless something is in flight already.
-func (l *Loop) push(s *state) {
-	if s.dead || s.handing || s.connecting || s.inFlight > 0 {
-		return
-	}
-	s.gather()
-	if s.inFlight = min(len(s.queue), maxPieces); s.inFlight > 0 {
-		l.send(s)
-	}
-}
-
-// gather moves what the engine has written into the queue.
-func (s *state) gather() {
-	if len(s.c.Pending()) > 0 {
-		s.queue = append(s.queue, piece{s.c.TakePending(), engineBuffer})
 	}
 }
 
@@ -446,7 +361,10 @@ func (l *Loop) settle(s *state) {
 	switch {
 	case s.released:
 	case !s.dead && !s.handing:
-		if !s.receiving && !s.stopping && !s.paused && !s.connecting && !s.ended {
+		switch {
+		case s.ended && !s.watching:
+			l.watch(s)
+		case !s.receiving && !s.stopping && !s.paused && !s.connecting && !s.ended:
 			l.receive(s)
 		}
 	case s.pending > 0:
@@ -456,7 +374,7 @@ func (l *Loop) settle(s *state) {
 		lane.CloseSocket(s.c)
 	default:
 		l.release(s)
-		lane.HandOver(s.c, s.read, s.late)
+		lane.HandOver(s.c, l.unsent(s), s.read, s.late)
 	}
 }
 
@@ -465,114 +383,3 @@ func (l *Loop) release(s *state) {
 	l.slots[s.slot] = nil
 	l.free = append(l.free, s.slot)
 }
-
-// driver is the loop as its engine sees it.
-type driver struct{ *Loop }
-
-// Post implements lane.Driver.
-func (d driver) Post(f func()) { d.post(f) }
-
-// Dial implements lane.Driver.
-func (d driver) Dial(c *lane.Conn, addr netip.AddrPort) error {
-	domain, _ := lane.Sockaddr(addr)
-	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	c.FD = fd
-	s := d.take(c)
-	s.connecting = true
-	s.pending++
-	e := d.ring.next()
-	e.op, e.fd, e.data = opConnect, int32(fd), didConnect|uint64(s.slot)
-	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&s.sockaddr))), uint64(s.setSockaddr(addr))
-	return nil
-}
-
-// setSockaddr keeps an address where the kernel can read it later, and returns its size.
-func (s *state) setSockaddr(addr netip.AddrPort) int {
-	port := addr.Port()<<8 | addr.Port()>>8
-	if ip := addr.Addr().Unmap(); ip.Is4() {
-		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s.sockaddr)) = unix.RawSockaddrInet4{
-			Family: unix.AF_INET, Port: port, Addr: ip.As4(),
-		}
-		return unix.SizeofSockaddrInet4
-	}
-	*(*unix.RawSockaddrInet6)(unsafe.Pointer(&s.sockaddr)) = unix.RawSockaddrInet6{
-		Family: unix.AF_INET6, Port: port, Addr: addr.Addr().As16(),
-	}
-	return unix.SizeofSockaddrInet6
-}
-
-// Flush implements lane.Driver.
-func (d driver) Flush(c *lane.Conn) {
-	s, ok := c.Driver.(*state)
-	if !ok || s.dirty || s.connecting || s.inFlight > 0 {
-		return
-	}
-	s.dirty = true
-	d.dirty = append(d.dirty, s)
-}
-
-// Borrow implements lane.Driver: the provided buffer is the kernel's again when it has been sent.
-func (d driver) Borrow(c *lane.Conn, b []byte) int {
-	s, ok := c.Driver.(*state)
-	if !ok || s.dead || s.handing || d.current == engineBuffer || d.borrowed >= maxBorrowed {
-		return 0
-	}
-	s.gather()
-	s.queue = append(s.queue, piece{b, d.current})
-	d.holders[d.current]++
-	d.borrowed++
-	c.Took(len(b))
-	d.Flush(c)
-	return len(b)
-}
-
-// Pause implements lane.Driver.
-func (d driver) Pause(c *lane.Conn) {
-	s := c.Driver.(*state)
-	s.paused = true
-	d.stop(s)
-}
-
-// Resume implements lane.Driver.
-func (d driver) Resume(c *lane.Conn) {
-	s := c.Driver.(*state)
-	s.paused = false
-	d.settle(s)
-}
-
-// CloseWrite implements lane.Driver.
-func (d driver) CloseWrite(c *lane.Conn) { _ = unix.Shutdown(c.FD, unix.SHUT_WR) }
-
-// Close implements lane.Driver.
-func (d driver) Close(c *lane.Conn) {
-	s, ok := c.Driver.(*state)
-	if !ok {
-		return
-	}
-	s.dead = true
-	if s.pending > 0 {
-		s.pending++
-		e := d.ring.next()
-		e.op, e.fd, e.data = opAsyncCancel, int32(c.FD), didCancel|uint64(s.slot)
-		e.opFlags = cancelAll | cancelFD
-	}
-	d.settle(s)
-}
-
-// HandOver implements lane.Driver.
-func (d driver) HandOver(c *lane.Conn, read []byte) {
-	s := c.Driver.(*state)
-	s.handing = true
-	s.read = append([]byte(nil), read...)
-	d.stop(s)
-	d.settle(s)
-}
-
-var (
-	_ lane.Driver = driver{}
-	_ lane.Loop   = (*Loop)(nil)
-)

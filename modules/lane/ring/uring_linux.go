@@ -14,6 +14,7 @@ import (
 
 // The parts of io_uring's interface that a loop uses; io_uring_setup(2) and io_uring_enter(2) explain them.
 const (
+	opPollAdd     = 6
 	opSendMsg     = 9
 	opAsyncCancel = 14
 	opConnect     = 16
@@ -37,6 +38,8 @@ const (
 
 	cqeBuffer = 1 << 0
 	cqeMore   = 1 << 1
+
+	pollMulti = 1 << 0
 
 	cancelAll = 1 << 0
 	cancelFD  = 1 << 1
