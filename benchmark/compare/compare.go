@@ -100,7 +100,7 @@ func compare() error {
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
+	defer func() { _ = os.RemoveAll(b.dir) }()
 	runs, err := b.measure(todo)
 	if len(runs) > 0 {
 		err = errors.Join(err, b.save(runs, todo))
