@@ -104,16 +104,16 @@ func (lease *adminLease) release() {
 		return
 	}
 	if l := lease.listener; l.drop(lease) {
-		l.drain()
+		drain(l.server)
 	}
 }
 
-// drain waits for the requests under way.
-func (l *adminListener) drain() {
+// drain lets requests under way finish, for a bounded time, and then closes everything.
+func drain(server *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if l.server.Shutdown(ctx) != nil {
-		_ = l.server.Close()
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close()
 	}
 }
 

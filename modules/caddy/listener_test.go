@@ -79,7 +79,7 @@ func TestLastLeaseDrains(t *testing.T) {
 	}
 	again := mustLease(t, address, says("again"))
 	go func() {
-		slow.listener.drain()
+		drain(slow.listener.server)
 		close(released)
 	}()
 	if got := ask(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, address); got != "again" {

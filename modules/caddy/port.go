@@ -82,7 +82,7 @@ func (t *portTable) detach(p *port, gen *portGeneration) {
 	}
 	delete(t.byAddress, p.key)
 	p.site.SetClosing(true)
-	go p.server.drain()
+	go drain(p.server.http)
 }
 
 // update makes the newest generation answer. It is called with ports.mu held.
@@ -237,15 +237,6 @@ func (s *portServer) give(conn net.Conn) {
 	case s.conns <- conn:
 	case <-s.closed:
 		conn.Close()
-	}
-}
-
-// drain lets requests under way finish and then closes everything.
-func (s *portServer) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	if s.http.Shutdown(ctx) != nil {
-		_ = s.http.Close()
 	}
 }
 
