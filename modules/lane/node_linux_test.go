@@ -109,12 +109,18 @@ var misdeeds = map[string]misdeed{
 	"closes at once":       {do: func(c *nodeConn) {}, status: 502, clientUsed: true},
 	"resets at once":       {do: (*nodeConn).reset, status: 502, clientUsed: true},
 	"closes after request": {do: func(c *nodeConn) { c.request() }, status: 502, requests: 1, clientUsed: true},
-	"resets in the head": {do: func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\nCont"); c.reset() },
-		status: 502, requests: 1, clientUsed: true},
-	"closes in the head": {do: func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\nCont") },
-		status: 502, requests: 1, clientUsed: true},
-	"closes in a sized body": {do: func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234") },
-		status: 200, cut: true, requests: 1},
+	"resets in the head": {
+		do:     func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\nCont"); c.reset() },
+		status: 502, requests: 1, clientUsed: true,
+	},
+	"closes in the head": {
+		do:     func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\nCont") },
+		status: 502, requests: 1, clientUsed: true,
+	},
+	"closes in a sized body": {
+		do:     func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234") },
+		status: 200, cut: true, requests: 1,
+	},
 	"resets in a sized body": {do: func(c *nodeConn) {
 		c.request()
 		c.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
@@ -134,8 +140,10 @@ var misdeeds = map[string]misdeed{
 		c.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\nzz\r\n")
 		c.r.Peek(1)
 	}, status: 200, cut: true, requests: 1},
-	"closes without framing": {do: func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\n\r\nok") },
-		status: 200, requests: 1, clientUsed: true},
+	"closes without framing": {
+		do:     func(c *nodeConn) { c.request(); c.say("HTTP/1.1 200 OK\r\n\r\nok") },
+		status: 200, requests: 1, clientUsed: true,
+	},
 	"drips": {do: func(c *nodeConn) {
 		c.request()
 		for _, b := range []byte(okay) {
@@ -143,21 +151,27 @@ var misdeeds = map[string]misdeed{
 		}
 		c.serve()
 	}, status: 200, requests: 1, clientUsed: true, nodeUsed: true},
-	"sends too much": {do: func(c *nodeConn) { c.request(); c.say(okay + "surplus"); c.serve() },
-		status: 200, requests: 1, clientUsed: true},
-	"sends a second response": {do: func(c *nodeConn) { c.request(); c.say(okay + okay); c.serve() },
-		status: 200, requests: 1, clientUsed: true},
+	"sends too much": {
+		do:     func(c *nodeConn) { c.request(); c.say(okay + "surplus"); c.serve() },
+		status: 200, requests: 1, clientUsed: true,
+	},
+	"sends a second response": {
+		do:     func(c *nodeConn) { c.request(); c.say(okay + okay); c.serve() },
+		status: 200, requests: 1, clientUsed: true,
+	},
 	"sends hints": {do: func(c *nodeConn) {
 		c.request()
 		c.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + okay)
 		c.serve()
 	}, status: 200, requests: 1, clientUsed: true, nodeUsed: true},
-	"switches protocols": {do: func(c *nodeConn) {
-		c.request()
-		c.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
-		c.serve()
+	"switches protocols": {
+		do: func(c *nodeConn) {
+			c.request()
+			c.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+			c.serve()
+		},
+		status: 502, requests: 1, clientUsed: true,
 	},
-		status: 502, requests: 1, clientUsed: true},
 	"speaks no HTTP": {do: func(c *nodeConn) { c.request(); c.say("SSH-2.0-x\r\n\r\n"); c.serve() }, status: 502, requests: 1, clientUsed: true},
 	"closes by header": {do: func(c *nodeConn) {
 		c.request()
