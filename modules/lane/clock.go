@@ -8,15 +8,20 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 )
 
-// Tick sets the engine's clock; the driver calls it once for each time it wakes. Every second it also ends what has
-// been waiting too long.
+// Tick sets the engine's clock; the driver calls it once for each time it wakes.
 func (e *Engine) Tick(clock time.Time) {
 	e.clock = clock
-	now := 1 + int64(clock.Sub(e.began)/time.Second)
-	if now == e.now {
+	e.now = 1 + int64(clock.Sub(e.began)/time.Second)
+}
+
+// Sweep ends, every second, what has been waiting too long. The driver calls it when it has given the engine what there
+// was when it woke: a loop that was held up does not blame its peers for that.
+func (e *Engine) Sweep() {
+	now := e.now
+	if now == e.swept {
 		return
 	}
-	e.now = now
+	e.swept = now
 	for i := len(e.conns) - 1; i >= 0; i-- {
 		if i >= len(e.conns) {
 			continue

@@ -50,9 +50,9 @@ type Engine struct {
 	timeouts *Timeouts
 
 	// now is a coarse clock in seconds since the engine began, clock the time of the last wake-up.
-	now   int64
-	clock time.Time
-	began time.Time
+	// swept is when Sweep last looked.
+	now, swept   int64
+	clock, began time.Time
 
 	conns []*Conn
 	free  []*exchange

@@ -114,6 +114,7 @@ func (d *script) pass(seconds int) {
 	for range seconds {
 		d.clock = d.clock.Add(time.Second)
 		d.engine.Tick(d.clock)
+		d.engine.Sweep()
 	}
 }
 

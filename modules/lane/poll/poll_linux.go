@@ -137,6 +137,7 @@ func (l *Loop) run() {
 			l.event(&events[i])
 		}
 		l.inbox.Run()
+		l.engine.Sweep()
 		l.flush()
 	}
 	l.engine.Close()

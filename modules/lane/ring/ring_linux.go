@@ -178,6 +178,7 @@ func (l *Loop) run(started chan<- error) {
 		l.ring.completed(reap)
 		l.ring.publish()
 		l.inbox.Run()
+		l.engine.Sweep()
 		l.flush()
 	}
 	l.engine.Close()
