@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/andogate/ando/modules/lane"
 )
@@ -38,6 +39,9 @@ func number(t testing.TB, variable string, otherwise int) int {
 // TestSlowHeads: clients that send their heads a byte at a time are done with when their time is over, and take nothing
 // from others. ANDO_SLOW_CLIENTS is how many there are.
 func TestSlowHeads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a load test")
+	}
 	slowClients := number(t, "ANDO_SLOW_CLIENTS", 500)
 	onEach(t, func(t *testing.T, driver string) {
 		timeouts := lane.DefaultTimeouts
@@ -98,8 +102,14 @@ func TestSlowHeads(t *testing.T) {
 
 // TestManySlowReaders: what waits for clients that do not read leaves buffers for those that do.
 func TestManySlowReaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a load test")
+	}
 	onEach(t, func(t *testing.T, driver string) {
-		const readers, size = 300, 2 << 20
+		readers, size := 300, 2<<20
+		if raceDetector {
+			readers = 64
+		}
 		text := strings.Repeat("0123456789abcdef", size/16)
 		began := make(chan bool, readers)
 		node := newBadNode(t, func(c *nodeConn) {
@@ -113,7 +123,7 @@ func TestManySlowReaders(t *testing.T) {
 				c.say(text[64<<10:])
 			}
 		})
-		g := launch(t, driver, plan{nodes: []string{node.addr}}, echo)
+		g := launch(t, driver, plan{nodes: []string{node.addr}, timeout: time.Minute}, echo)
 		var slow []net.Conn
 		for range readers {
 			conn := g.dial()
@@ -144,7 +154,14 @@ func TestManySlowReaders(t *testing.T) {
 // TestIdleMemory states what an idle keep-alive connection costs. ANDO_IDLE_CONNECTIONS is how many there are. The clients
 // are another process, the test itself with ANDO_IDLE_CLIENT set.
 func TestIdleMemory(t *testing.T) {
-	connections := number(t, "ANDO_IDLE_CONNECTIONS", 1000)
+	if testing.Short() {
+		t.Skip("a load test")
+	}
+	connections := 1000
+	if raceDetector {
+		connections = 100
+	}
+	connections = number(t, "ANDO_IDLE_CONNECTIONS", connections)
 	if to := os.Getenv("ANDO_IDLE_CLIENT"); to != "" {
 		driver, addr, _ := strings.Cut(to, "@")
 		for _, conn := range connect(t, driver, addr, connections) {
@@ -155,6 +172,18 @@ func TestIdleMemory(t *testing.T) {
 		return
 	}
 	onEach(t, func(t *testing.T, driver string) {
+		if os.Getenv("ANDO_IDLE_ALONE") == "" {
+			// What other tests have left of the process's memory would be in the way.
+			_, name, _ := strings.Cut(t.Name(), "/")
+			alone := exec.Command(os.Args[0], "-test.v", "-test.run=^TestIdleMemory$/^"+name+"$")
+			alone.Env = append(os.Environ(), "ANDO_IDLE_ALONE=1")
+			out, err := alone.CombinedOutput()
+			t.Logf("%s", out)
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
 		node := newBadNode(t, (*nodeConn).serve)
 		g := launch(t, driver, plan{nodes: []string{node.addr}}, echo)
 		// What comes with the first connections is not theirs.
@@ -188,7 +217,8 @@ func TestIdleMemory(t *testing.T) {
 			// crypto/tls keeps the state of its handshake and a buffer of its own.
 			limit = 16_000
 		}
-		if perHeap > limit || perResident > limit && !raceDetector {
+		// A race detector shadows memory, and so few connections are lost in what else happens.
+		if perHeap > limit && !raceDetector || perResident > limit && !raceDetector {
 			t.Errorf("an idle connection takes %d bytes of heap and %d bytes resident, want at most %d", perHeap, perResident, limit)
 		}
 		in.Close()
