@@ -23,14 +23,15 @@ const (
 // folder stands for everything below it. Reading it top down is the direction in which dependencies point.
 var mayImport = map[string][]string{
 	"modules/gateway":             {},
-	"modules/secret":              {},
+	"modules/secret":              {"modules/outbound", "modules/gateway"},
 	"admin/schema":                {"modules/gateway"},
 	"modules/expr":                {"modules/gateway"},
 	"modules/store":               {"modules/gateway"},
-	"modules/upstream":            {"modules/gateway", "modules/expr", "modules/upstream", "admin/schema"},
+	"modules/upstream":            {"modules/gateway", "modules/expr", "modules/upstream", "modules/outbound", "admin/schema"},
 	"modules/lane":                {"modules/gateway", "modules/expr", "modules/lane"},
 	"modules/nethttp":             {"modules/gateway", "modules/expr"},
-	"modules/plugins":             {"modules/gateway", "modules/expr", "modules/upstream", "modules/plugins", "admin/schema"},
+	"modules/outbound":            {},
+	"modules/plugins":             {"modules/gateway", "modules/expr", "modules/upstream", "modules/outbound", "modules/plugins", "admin/schema"},
 	"modules/table":               {"modules/gateway", "modules/expr", "modules/upstream", "modules/secret", "admin/schema"},
 	"admin":                       {"modules/gateway", "modules/table", "modules/secret", "admin"},
 	"modules/gateway/gatewaytest": {"modules", "admin"},

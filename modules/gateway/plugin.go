@@ -100,6 +100,19 @@ type Plugin struct {
 
 	// NewMetadata compiles the plugin's metadata; nil where it has none. Hooks get the result from Table.Metadata.
 	NewMetadata func(env Env, config json.RawMessage) (any, error)
+
+	// Endpoints are the APIs that the plugin offers to clients. No path leads to them but a route with public-api.
+	Endpoints []Endpoint
+}
+
+// Endpoint is one API of a plugin, such as the login of wolf-rbac.
+type Endpoint struct {
+	// Methods are those it answers; a request with another finds no endpoint.
+	Methods []string
+	// Path is matched to the letter against the canonical path.
+	Path string
+	// Serve answers the request: it returns what [Exchange.Exit] does. It may wait.
+	Serve func(x *Exchange) Verdict
 }
 
 // Plugins is a set of plugins by name.
