@@ -61,6 +61,57 @@ func TestBodyBeforeRewrite(t *testing.T) {
 	wantTrail(t, tr, "wire: body", "rewrite a", "wire: forward")
 }
 
+// decider is a bodyProbe that needs the body when the path says so.
+type decider struct{ *bodyProbe }
+
+func (d decider) NeedsBody(x *Exchange) bool { return x.Request.Path == "/reads" }
+
+// TestBodyNotNeeded: no body is read for a hook that has seen from the head that it will not look at it.
+func TestBodyNotNeeded(t *testing.T) {
+	for path, want := range map[string]trail{
+		"/reads": {"wire: body", "access a", "wire: forward"},
+		"/not":   {"access a", "wire: forward"},
+	} {
+		var tr trail
+		p := decider{&bodyProbe{probe{name: "a", trail: &tr}, 10}}
+		type both interface {
+			Accessor
+			BodyReader
+			BodyDecider
+		}
+		table := &fakeTable{route: &Route{Chain: NewChain([]Entry{entry(struct{ both }{p}, "a", 1)}), Upstream: fakeUpstream(1)}}
+		x := newExchange(table)
+		x.Request.Path = path
+		drive(t, x, &tr, "hello")
+		if !slices.Equal(tr, want) {
+			t.Errorf("%s: got %q, want %q", path, tr, want)
+		}
+	}
+}
+
+// sometimes is a hook of which one config waits.
+type sometimes struct {
+	accessOnly
+	waits bool
+}
+
+func (s sometimes) Blocks() bool { return s.waits }
+
+func TestBlocker(t *testing.T) {
+	for waits, want := range map[bool]trail{
+		true:  {"wire: block", "access a", "wire: forward"},
+		false: {"access a", "wire: forward"},
+	} {
+		var tr trail
+		e := entry(sometimes{accessOnly{&probe{name: "a", trail: &tr}}, waits}, "a", 1)
+		e.Plugin.Blocking = !waits
+		drive(t, newExchange(&fakeTable{route: &Route{Chain: NewChain([]Entry{e}), Upstream: fakeUpstream(1)}}), &tr, "")
+		if !slices.Equal(tr, want) {
+			t.Errorf("%v: got %q, want %q", waits, tr, want)
+		}
+	}
+}
+
 // TestBodyLimits: each reader sees a body up to its own limit, whatever others have asked for before it.
 func TestBodyLimits(t *testing.T) {
 	body := strings.Repeat("x", 100)

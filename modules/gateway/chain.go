@@ -33,7 +33,10 @@ type Entry struct {
 type hook struct {
 	Entry
 	slot         int
+	blocks       bool
 	bodyLimit    int64
+	blocking     bool
+	bodyDecider  BodyDecider
 	rewriter     Rewriter
 	accessor     Accessor
 	beforeProxy  BeforeProxy
@@ -85,7 +88,7 @@ func sortHooks(hooks []*hook) {
 }
 
 func newHook(entry Entry) *hook {
-	h := &hook{Entry: entry}
+	h := &hook{Entry: entry, blocks: entry.Plugin.Blocking}
 	if entry.ErrorIsJSON && !bytes.HasSuffix(entry.ErrorResponse, []byte("\n")) {
 		h.ErrorResponse = append(slices.Clip(entry.ErrorResponse), '\n')
 	}
@@ -95,8 +98,16 @@ func newHook(entry Entry) *hook {
 	h.headerFilter, _ = entry.Instance.(HeaderFilter)
 	h.bodyFilter, _ = entry.Instance.(BodyFilter)
 	h.logger, _ = entry.Instance.(Logger)
+	if blocker, ok := entry.Instance.(Blocker); ok {
+		h.blocks = blocker.Blocks()
+	}
 	if reader, ok := entry.Instance.(BodyReader); ok {
 		h.bodyLimit = reader.ReadsBody()
+		h.bodyDecider, _ = entry.Instance.(BodyDecider)
+	}
+	h.blocking = entry.Plugin.Blocking
+	if blocker, ok := entry.Instance.(Blocker); ok {
+		h.blocking = blocker.Blocks()
 	}
 	return h
 }

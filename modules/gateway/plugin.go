@@ -20,6 +20,10 @@ const (
 	Continue Verdict = iota
 	// Exit ends the request with what is in the exchange's Response. Return the result of [Exchange.Exit].
 	Exit
+	// Wait says that the hook has to wait before it can decide: it is called a second time, where it may. What it found
+	// out the first time it keeps in [Exchange.State]. Only where a hook may not wait anyway is this a detour; one that
+	// waits for nearly every request is better off with a [Blocker].
+	Wait
 )
 
 // The hooks of a compiled plugin config. It implements those it needs; a chain finds out once, when it is compiled. They
@@ -28,7 +32,8 @@ const (
 //
 // A hook runs on the goroutine that owns the exchange, and never two of one exchange at once. It must not keep the
 // exchange, nor a string or slice obtained from it: both are used again for the next request. Unless its Plugin says
-// Blocking it must not wait for anything.
+// Blocking, or its config is a Blocker that does, it must not wait for anything; a Rewriter or Accessor that has to after
+// all returns Wait first.
 type (
 	// Rewriter runs first; auth plugins attach the consumer here.
 	Rewriter interface{ Rewrite(x *Exchange) Verdict }
@@ -51,6 +56,13 @@ type (
 	// no Access) the body is read up to ReadsBody bytes, and [Exchange.Body] gives it; a longer one gives
 	// ErrBodyTooLarge. 0 means that this config does not need it.
 	BodyReader interface{ ReadsBody() int64 }
+	// BodyDecider is for a BodyReader that can tell from the head that it will not look at the body, such as that of a
+	// request it is going to refuse. When NeedsBody returns false the hook runs without it, and must not ask for it.
+	// NeedsBody may be called more than once; it does not change the exchange and does not wait.
+	BodyDecider interface{ NeedsBody(x *Exchange) bool }
+	// Blocker is for a plugin of which only some configs wait. Blocks is asked once, when the chain is compiled, and decides
+	// in the place of Plugin.Blocking.
+	Blocker interface{ Blocks() bool }
 )
 
 // Predicate is a compiled condition over a request. It does not change the exchange and does not wait.
@@ -76,7 +88,7 @@ type Plugin struct {
 	// Auth marks plugins that attach a consumer. In a consumer or credential their config is a credential.
 	Auth bool
 	// Blocking says that Rewrite and Access may wait for something; an event loop runs them on a goroutine. No other hook
-	// may wait.
+	// may wait. A config that is a [Blocker] answers for itself.
 	Blocking bool
 	// PreferRoute skips the global rule's instance on routes that carry the plugin themselves.
 	PreferRoute bool

@@ -19,7 +19,7 @@ const (
 	StepReply
 	// StepBody: read the request body, up to x.BodyLimit() bytes, give it to x.SetBody and call Next again.
 	StepBody
-	// StepBlock: the next hook may wait. Call Next(true) where that is allowed.
+	// StepBlock: the next hook may wait, or has to. Call Next(true) where that is allowed.
 	StepBlock
 )
 
@@ -45,7 +45,7 @@ const (
 )
 
 // Next runs hooks until the wire has to do something. With mayBlock it runs Blocking hooks where they come; without, it
-// returns StepBlock in front of each.
+// returns StepBlock in front of each, and behind one that has to wait.
 func (x *Exchange) Next(mayBlock bool) (step Step) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -190,7 +190,14 @@ func (x *Exchange) rewrite(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 		if step, stop := x.require(h, h.accessor == nil, mayBlock); stop {
 			return step, true
 		}
-		if h.rewriter.Rewrite(x) == Exit {
+		verdict := h.rewriter.Rewrite(x)
+		if verdict == Wait {
+			if !mayBlock {
+				return StepBlock, true
+			}
+			verdict = h.rewriter.Rewrite(x)
+		}
+		if verdict == Exit {
 			return x.exited(h), true
 		}
 	}
@@ -210,7 +217,14 @@ func (x *Exchange) access(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 		if step, stop := x.require(h, true, mayBlock); stop {
 			return step, true
 		}
-		if h.accessor.Access(x) == Exit {
+		verdict := h.accessor.Access(x)
+		if verdict == Wait {
+			if !mayBlock {
+				return StepBlock, true
+			}
+			verdict = h.accessor.Access(x)
+		}
+		if verdict == Exit {
 			return x.exited(h), true
 		}
 	}
@@ -246,10 +260,10 @@ func (x *Exchange) enter(set int, h *hook) bool {
 // require returns what the wire has to do before h may run. readsNow says that this is the hook for which the body is
 // read.
 func (x *Exchange) require(h *hook, readsNow, mayBlock bool) (Step, bool) {
-	if h.bodyLimit > 0 && readsNow && x.lacksBody(h.bodyLimit) {
+	if h.bodyLimit > 0 && readsNow && x.lacksBody(h.bodyLimit) && (h.bodyDecider == nil || h.bodyDecider.NeedsBody(x)) {
 		return x.askBody(h.bodyLimit), true
 	}
-	if h.Plugin.Blocking && !mayBlock {
+	if h.blocking && !mayBlock {
 		return StepBlock, true
 	}
 	return 0, false
