@@ -4,6 +4,7 @@ package lane
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -108,4 +109,13 @@ func (c *prefixConn) Read(b []byte) (int, error) {
 	n := copy(b, c.prefix)
 	c.prefix = c.prefix[n:]
 	return n, nil
+}
+
+// CloseWrite ends this side of the connection, which a tunnel does while the other still speaks.
+func (c *prefixConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }

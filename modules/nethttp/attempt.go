@@ -29,6 +29,8 @@ type attempt struct {
 	request  *http.Request
 	body     *requestBody
 	response *http.Response
+	// maxRequests is how many requests one connection carries; 0 is no bound.
+	maxRequests int64
 
 	mu        sync.Mutex
 	timer     *time.Timer
@@ -50,7 +52,9 @@ var errTooManyInformations = errors.New("too many informational responses")
 // newAttempt prepares an attempt on the exchange's current node.
 func (w *wire) newAttempt() *attempt {
 	x := &w.x
-	a := &attempt{timeout: x.Timeout(), target: newTarget(x)}
+	a := &attempt{
+		timeout: x.Timeout(), target: newTarget(x), maxRequests: int64(x.Forward.Upstream.KeepAlive.Requests),
+	}
 	if w.r.ProtoAtLeast(1, 1) {
 		a.client = w.w
 	}
@@ -59,7 +63,7 @@ func (w *wire) newAttempt() *attempt {
 	a.timer = time.AfterFunc(a.timeout.Connect, a.expire)
 	ctx = context.WithValue(ctx, targetKey{}, &a.target)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:        func(httptrace.GotConnInfo) { a.gotConn() },
+		GotConn:        a.gotConn,
 		WroteRequest:   func(info httptrace.WroteRequestInfo) { a.wroteRequest(info.Err) },
 		Got1xxResponse: a.inform,
 	})
@@ -106,12 +110,30 @@ func (a *attempt) expire() {
 	a.cancel()
 }
 
-func (a *attempt) gotConn() {
+// gotConn is called on the goroutine of the round trip, before anything is written, and once more for each connection
+// that the transport itself goes over to.
+func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+	a.count(nodeConnOf(info.Conn))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.connected = true
 	if !a.over {
 		a.timer.Reset(a.timeout.Send)
+	}
+}
+
+// count makes the request the connection's last when it has carried enough. The node is told, so that it does not close on
+// a request that is already under way; on HTTP/2 the transport keeps that to itself and takes another connection for the
+// next.
+func (a *attempt) count(conn *nodeConn) {
+	if conn == nil || a.maxRequests == 0 || a.request.Header["Upgrade"] != nil {
+		return
+	}
+	a.request.Close = conn.requests.Add(1) >= a.maxRequests
+	if a.request.Close {
+		a.request.Header["Connection"] = []string{"close"}
+	} else {
+		delete(a.request.Header, "Connection")
 	}
 }
 
@@ -155,6 +177,9 @@ func (a *attempt) inform(code int, header textproto.MIMEHeader) error {
 	defer a.mu.Unlock()
 	if a.informations++; a.informations > maxInformations {
 		return errTooManyInformations
+	}
+	if a.wrote && !a.head && !a.over {
+		a.timer.Reset(a.timeout.Read)
 	}
 	if a.head || a.client == nil || code == http.StatusContinue {
 		return nil

@@ -81,6 +81,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if _, again := source.(*bytes.Reader); again {
 		// The bytes may be somebody else's once the body is closed, so they are read under the lock.
 		defer b.mu.Unlock()
+		b.attempt.resume()
 		return source.Read(p)
 	}
 	b.began = true

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -25,18 +26,23 @@ const (
 	maxIdle = 16384
 	// maxResponseHead bounds the head of a node's response.
 	maxResponseHead = 1 << 20
+	// maxSessions bounds the TLS sessions that are remembered.
+	maxSessions = 1024
+	// A connection of HTTP/2 on which nothing has come for pingAfter is asked whether it is alive, and closed when it does
+	// not answer within pingTimeout: unlike one of HTTP/1.1 it is used again although a request before got no answer.
+	pingAfter, pingTimeout = 30 * time.Second, 15 * time.Second
 )
 
 // Transports are the pools of connections to nodes. The zero value is ready, and safe for concurrent use. Pools depend
 // on what an upstream says and not on the upstream, so they survive every change that leaves that alone.
-//
-// net/http does not count the requests of a connection: `keepalive_pool.requests` has no effect here.
 type Transports struct {
 	// RootCAs are what nodes' certificates are checked against; nil is the system's. It is set before first use.
 	RootCAs *x509.CertPool
 
 	mu    sync.Mutex
 	pools map[poolKey]*pool
+	// sessions lets a new connection go on with the TLS session of one before.
+	sessions tls.ClientSessionCache
 }
 
 // poolKey is what a whole pool has in common. What may differ from connection to connection is in a target.
@@ -127,7 +133,23 @@ func (t *Transports) newTransport(key poolKey) *http.Transport {
 		MaxIdleConnsPerHost:    key.size,
 		IdleConnTimeout:        key.idleTimeout,
 		MaxResponseHeaderBytes: maxResponseHead,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
+}
+
+// nodeConn is a connection to a node that counts what it carries.
+type nodeConn struct {
+	*net.TCPConn
+	requests atomic.Int64
+}
+
+// nodeConnOf returns the counted connection under what the transport uses, or nil.
+func nodeConnOf(conn net.Conn) *nodeConn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	counted, _ := conn.(*nodeConn)
+	return counted
 }
 
 // target is where one attempt connects to, and as whom. It reaches the dial functions through the context, because the
@@ -179,7 +201,11 @@ func hostOf(text string) string {
 func (t *Transports) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	to, _ := ctx.Value(targetKey{}).(*target)
 	dialer := net.Dialer{Timeout: to.connectTimeout}
-	return dialer.DialContext(ctx, network, to.addr)
+	conn, err := dialer.DialContext(ctx, network, to.addr)
+	if err != nil {
+		return nil, err
+	}
+	return &nodeConn{TCPConn: conn.(*net.TCPConn)}, nil
 }
 
 // dialTLS connects and shakes hands within the one time for connecting.
@@ -197,6 +223,7 @@ func (t *Transports) dialTLS(ctx context.Context, network, name string) (net.Con
 		RootCAs:            t.RootCAs,
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"http/1.1"},
+		ClientSessionCache: namedSessions{t.sessionCache(), to.name},
 	}
 	if to.http2 {
 		config.NextProtos = []string{"h2"}
@@ -211,3 +238,23 @@ func (t *Transports) dialTLS(ctx context.Context, network, name string) (net.Con
 	}
 	return conn, nil
 }
+
+func (t *Transports) sessionCache() tls.ClientSessionCache {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sessions == nil {
+		t.sessions = tls.NewLRUClientSessionCache(maxSessions)
+	}
+	return t.sessions
+}
+
+// namedSessions is a part of a session cache: that of connections which stand for the same. crypto/tls by itself goes by
+// the server's name alone, and would take the session of one certificate for another's.
+type namedSessions struct {
+	cache tls.ClientSessionCache
+	name  string
+}
+
+func (s namedSessions) Get(string) (*tls.ClientSessionState, bool) { return s.cache.Get(s.name) }
+
+func (s namedSessions) Put(_ string, state *tls.ClientSessionState) { s.cache.Put(s.name, state) }

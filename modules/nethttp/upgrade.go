@@ -13,8 +13,8 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 )
 
-// tunnel passes the node's 101 on and then copies bytes both ways, until one side ends or neither has said anything for
-// the read timeout.
+// tunnel passes the node's 101 on and then copies bytes both ways, until both sides have ended, one has failed or neither has
+// said anything for the read timeout.
 func (w *wire) tunnel(a *attempt) {
 	x := &w.x
 	node, ok := a.response.Body.(io.ReadWriteCloser)
@@ -57,6 +57,7 @@ func (w *wire) tunnelFailed(status int, err error) {
 }
 
 // pipe copies between the client and the node. fromClient is the client's connection with what was read of it already.
+// When one of them has said all it wants to, the other is told and can still answer.
 func pipe(client net.Conn, fromClient io.Reader, node io.ReadWriteCloser, idle time.Duration) {
 	shut := func() {
 		_ = client.Close()
@@ -67,12 +68,24 @@ func pipe(client net.Conn, fromClient io.Reader, node io.ReadWriteCloser, idle t
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer shut()
-		_, _ = io.Copy(node, &lively{fromClient, timer, idle})
+		if !copyHalf(node, &lively{fromClient, timer, idle}) {
+			shut()
+		}
 	}()
-	_, _ = io.Copy(client, &lively{node, timer, idle})
-	shut()
+	if !copyHalf(client, &lively{node, timer, idle}) {
+		shut()
+	}
 	<-done
+	shut()
+}
+
+// copyHalf copies one direction and passes its end on. It returns false when that cannot be done, or the end was none.
+func copyHalf(to io.Writer, from io.Reader) bool {
+	if _, err := io.Copy(to, from); err != nil {
+		return false
+	}
+	half, ok := to.(interface{ CloseWrite() error })
+	return ok && half.CloseWrite() == nil
 }
 
 // lively is a reader that sets the clock back whenever something comes.
