@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package secret is the keyring that encrypts stored fields: passwords, keys and tokens that objects carry are not
-// readable in a store's file or its backups.
+// Package secret keeps the secrets of stored objects: it encrypts fields, and resolves references to secrets that are kept
+// elsewhere.
 //
-// The form is APISIX's: AES in CBC mode, with the first 16 bytes of the key as initialisation vector and PKCS #7 padding,
+// The keyring is why passwords, keys and tokens that objects carry are not readable in a store's file or its backups.
+//
+// Its form is APISIX's: AES in CBC mode, with the first 16 bytes of the key as initialisation vector and PKCS #7 padding,
 // in base64. Equal texts are equal when encrypted, and nothing marks a text as encrypted: what no key decrypts is taken
 // as it is.
 package secret

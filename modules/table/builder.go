@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/secret"
 )
 
 // builder turns a copy of one table, or an empty one, into the next. It belongs to one goroutine.
@@ -47,6 +48,14 @@ func (b *builder) put(o gateway.Object) {
 	e := &entry{Object: o}
 	b.t.objects[kind] = b.t.objects[kind].with(o.ID, e)
 	b.changed[kind] = append(b.changed[kind], e)
+	b.noteReferences(kind, &e.Object)
+}
+
+// noteReferences enters an object among those that refer to secrets. The settings of secret managers are not among them.
+func (b *builder) noteReferences(kind int, o *gateway.Object) {
+	if kind != kindSecrets && secret.MayRefer(o.Value) {
+		b.t.referring = b.t.referring.with(o.Key(), o)
+	}
 }
 
 func (b *builder) remove(of gateway.Kind, id string) {
@@ -59,12 +68,16 @@ func (b *builder) remove(of gateway.Kind, id string) {
 		return
 	}
 	b.retire(kind, old)
+	b.t.checked = b.t.checked.without(old.Key())
 	b.t.objects[kind] = b.t.objects[kind].without(id)
 	b.markDependents(kind, id)
 }
 
 // retire takes what was compiled of an entry out of every index. Entries that build has not come to have nothing there.
 func (b *builder) retire(kind int, e *entry) {
+	if b.t.referring != nil {
+		b.t.referring = b.t.referring.without(e.Key())
+	}
 	if kind == kindUpstreams {
 		b.t.upstreams = b.t.upstreams.without(e.ID)
 	}
@@ -119,6 +132,7 @@ func (b *builder) recompile(kind int, id string) {
 	b.retire(kind, old)
 	e := &entry{Object: old.Object}
 	b.t.objects[kind] = b.t.objects[kind].with(id, e)
+	b.noteReferences(kind, &e.Object)
 	// The object could not be served before, or its references decide: neither is this write's fault.
 	if err := b.compile(kind, e, old); err != nil {
 		b.faults = append(b.faults, fmt.Errorf("%s: %w", e.Key(), err))
@@ -182,5 +196,30 @@ func (b *builder) compile(kind int, e, old *entry) (err error) {
 	case kindRoutes:
 		err = b.compileRoute(e, old)
 	}
+	b.enterChecks(e)
 	return err
+}
+
+// enterChecks enters the upstream that e declares, when it serves and has Health. Most have none, and then nothing changes.
+func (b *builder) enterChecks(e *entry) {
+	var declared *gateway.Upstream
+	switch value := e.compiled.(type) {
+	case *gateway.Upstream:
+		declared = value
+	case *service:
+		declared = value.upstream
+	case *rule:
+		// A route without an upstream of its own has its service's.
+		if u := value.route.Upstream; u != nil && u.Key == e.Key() && !value.off {
+			declared = u
+		}
+	}
+	switch {
+	case declared == nil || declared.Health == nil || declared.Fault != 0:
+		if b.t.checked != nil {
+			b.t.checked = b.t.checked.without(e.Key())
+		}
+	case b.t.checked.get(e.Key()) != declared:
+		b.t.checked = b.t.checked.with(e.Key(), declared)
+	}
 }

@@ -22,6 +22,8 @@ type Compiler struct {
 	Plugins gateway.Plugins
 	// Keyring decrypts the fields that are stored encrypted; nil takes them as they are.
 	Keyring *secret.Keyring
+	// Secrets resolves references to secrets that are kept elsewhere; nil knows the environment alone.
+	Secrets *secret.Resolver
 	// Log returns the logger of the newest Caddy config; nil logs nothing.
 	Log func() *zap.Logger
 }

@@ -16,7 +16,7 @@ func TestMetaHasOneSpelling(t *testing.T) {
 		`{"_META":{"priority":1,"disable":true,"filter":[["arg_a","==","1"]]}}`, `{"_meta":{"Priority":1},"_Meta":{"priority":1}}`,
 		`{"_meta":{"PRIORITY":"x","Filter":1,"ERROR_response":"text"}}`, `{"_Meta":1}`,
 	} {
-		c, err := readConfig(nil, plugin, json.RawMessage(config), false)
+		c, err := new(Compiler).readConfig(plugin, json.RawMessage(config), false)
 		if err != nil {
 			t.Errorf("%s: %v", config, err)
 			continue
@@ -25,7 +25,7 @@ func TestMetaHasOneSpelling(t *testing.T) {
 			t.Errorf("%s: got %+v", config, c)
 		}
 	}
-	c, err := readConfig(nil, plugin, json.RawMessage(`{"_meta":{"priority":1,"Priority":2,"error_response":"<"}}`), false)
+	c, err := new(Compiler).readConfig(plugin, json.RawMessage(`{"_meta":{"priority":1,"Priority":2,"error_response":"<"}}`), false)
 	if err != nil || c.entry.Priority != 1 || string(c.entry.ErrorResponse) != "<" {
 		t.Errorf("got %+v, %v", c, err)
 	}

@@ -65,6 +65,8 @@ type config struct {
 	value json.RawMessage
 	// disabled configs are not checked.
 	disabled bool
+	// unknown are the references in it that nobody can resolve now: it cannot be used before.
+	unknown []string
 	// entry has everything but the instance.
 	entry gateway.Entry
 }
@@ -88,7 +90,7 @@ func (h *inherited) find(plugin *gateway.Plugin, raw json.RawMessage) (gateway.E
 		return gateway.Entry{}, false
 	}
 	old, ok := h.configs[plugin.Name]
-	if !ok || !bytes.Equal(old, raw) {
+	if !ok || !bytes.Equal(old, raw) || secret.MayRefer(raw) {
 		return gateway.Entry{}, false
 	}
 	return h.entry(plugin)
@@ -151,7 +153,7 @@ func (r *pluginReader) compileAll(
 		case c.disabled:
 			set.disabled = append(set.disabled, plugin)
 		case asCredential:
-			if plugin.NewCredential == nil {
+			if plugin.NewCredential == nil || len(c.unknown) > 0 {
 				continue
 			}
 			key, value, err := plugin.NewCredential(env, c.value)
@@ -159,8 +161,12 @@ func (r *pluginReader) compileAll(
 				return set, credentials, badConfig(plugin, err)
 			}
 			credentials = append(credentials, &credential{
-				plugin: plugin, key: key, config: value, unique: plugin.UniqueField != "" && !isReference(key),
+				plugin: plugin, key: key, config: value, unique: plugin.UniqueField != "",
 			})
+		case len(c.unknown) > 0:
+			entry := c.entry
+			entry.Instance = blocker{}
+			set.entries, set.fresh = append(set.entries, entry), true
 		default:
 			entry := c.entry
 			if entry.Instance, err = plugin.New(env, c.value); err != nil {
@@ -176,25 +182,15 @@ func badConfig(plugin *gateway.Plugin, err error) error {
 	return fmt.Errorf("failed to check the configuration of plugin %s err: %w", plugin.Name, err)
 }
 
-// isReference reports whether a value stands for one kept elsewhere: nothing is known of its uniqueness.
-func isReference(value string) bool {
-	for _, prefix := range [...]string{"$secret://", "$env://"} {
-		if len(value) >= len(prefix) && gateway.EqualFold(value[:len(prefix)], prefix) {
-			return true
-		}
-	}
-	return false
-}
-
 func (r *pluginReader) config(plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) (*config, error) {
 	if r.seen == nil {
-		return readConfig(r.compiler.Keyring, plugin, raw, asCredential)
+		return r.compiler.readConfig(plugin, raw, asCredential)
 	}
 	key := configKey{plugin, asCredential, string(raw)}
 	if c, ok := r.seen[key]; ok {
 		return c, nil
 	}
-	c, err := readConfig(r.compiler.Keyring, plugin, raw, asCredential)
+	c, err := r.compiler.readConfig(plugin, raw, asCredential)
 	if err == nil {
 		r.seen[key] = c
 	}
@@ -221,10 +217,11 @@ func readMeta(config json.RawMessage) (*meta, error) {
 	return m, read("priority", given["priority"], &m.Priority)
 }
 
-// readConfig decrypts a config as it is stored, checks it against the plugin's schema and compiles its `_meta`.
-func readConfig(keyring *secret.Keyring, plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) (*config, error) {
+// readConfig decrypts a config as it is stored, checks it against the plugin's schema, resolves its references and
+// compiles its `_meta`.
+func (compiler *Compiler) readConfig(plugin *gateway.Plugin, raw json.RawMessage, asCredential bool) (*config, error) {
 	rules := schema.ForPlugin(plugin).For(asCredential)
-	raw = keyring.DecryptFields(raw, secret.Paths(rules.EncryptFields())...)
+	raw = compiler.Keyring.DecryptFields(raw, secret.Paths(rules.EncryptFields())...)
 	value, err := schema.Decode(raw)
 	if err != nil {
 		return nil, badConfig(plugin, err)
@@ -239,11 +236,15 @@ func readConfig(keyring *secret.Keyring, plugin *gateway.Plugin, raw json.RawMes
 	if err := rules.Validate(value); err != nil {
 		return nil, badConfig(plugin, err)
 	}
+	value, unknown, err := compiler.resolve(raw, value, rules)
+	if err != nil {
+		return nil, badConfig(plugin, err)
+	}
 	filled, ok := rules.Fill(value).(map[string]any)
 	if !ok {
 		return nil, badConfig(plugin, errors.New("not an object"))
 	}
-	c := &config{entry: gateway.Entry{Plugin: plugin, Priority: plugin.Priority}}
+	c := &config{unknown: unknown, entry: gateway.Entry{Plugin: plugin, Priority: plugin.Priority}}
 	m, err := readMeta(raw)
 	if err != nil {
 		return nil, badConfig(plugin, err)

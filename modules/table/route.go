@@ -4,6 +4,7 @@ package table
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -120,21 +121,29 @@ func (c *Compiler) compileTarget(e *entry, d *document, was version, before *gat
 	if before != nil && before.Key != e.Key() {
 		before = nil
 	}
-	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) {
+	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) && !secret.MayRefer(d.Upstream) {
 		return before, "", nil
 	}
-	compiled, err := upstream.Compile(e.Key(), c.Keyring.DecryptFields(d.Upstream, clientKey), before)
+	compiled, err := c.upstream(e.Key(), d.Upstream, before)
 	return compiled, "", err
+}
+
+// upstream compiles an upstream's config as it is stored.
+func (c *Compiler) upstream(key string, stored json.RawMessage, before *gateway.Upstream) (*gateway.Upstream, error) {
+	config, unknown := c.Secrets.Substitute(c.Keyring.DecryptFields(stored, clientKey))
+	if len(unknown) > 0 {
+		return &gateway.Upstream{Key: key, Fault: 503, FaultReason: unresolved(unknown)}, nil
+	}
+	return upstream.Compile(key, config, before)
 }
 
 // compileUpstream compiles a shared upstream.
 func (b *builder) compileUpstream(e, old *entry) error {
 	before, _ := priorOf[*gateway.Upstream](old)
 	compiled := before
-	if before == nil || !bytes.Equal(old.Value, e.Value) {
+	if before == nil || !bytes.Equal(old.Value, e.Value) || secret.MayRefer(e.Value) {
 		var err error
-		config := b.t.compiler.Keyring.DecryptFields(e.Value, clientKey)
-		if compiled, err = upstream.Compile(e.Key(), config, before); err != nil {
+		if compiled, err = b.t.compiler.upstream(e.Key(), e.Value, before); err != nil {
 			// The id exists, so the answer is not that of a missing upstream.
 			broken := &gateway.Upstream{Key: e.Key(), ID: e.ID, Fault: 503, FaultReason: err.Error()}
 			b.t.upstreams = b.t.upstreams.with(e.ID, broken)

@@ -22,11 +22,15 @@ type Table struct {
 	router  router
 	// upstreams are the shared ones that compiled.
 	upstreams   hashMap[*gateway.Upstream]
+	// checked are the upstreams with Health, by the key of the object that declares them.
+	checked     *tree[gateway.Upstream]
 	credentials []credentialIndex
 	globals     *gateway.Chain
 
 	// What refers to what, by idPair of both ids: routes to services and plugin configs, consumers to groups.
 	serviceRoutes, configRoutes, groupConsumers *tree[string]
+	// referring has the objects with references to secrets that are kept elsewhere, by key.
+	referring *tree[gateway.Object]
 	// forms and graphQLs count the routes whose conditions look at the body.
 	forms, graphQLs int
 }
@@ -58,6 +62,7 @@ var (
 	kindGroups      = mustIndex(gateway.ConsumerGroups)
 	kindConsumers   = mustIndex(gateway.Consumers)
 	kindCredentials = mustIndex(gateway.Credentials)
+	kindSecrets     = mustIndex(gateway.Secrets)
 	kindGlobals     = mustIndex(gateway.GlobalRules)
 	kindRoutes      = mustIndex(gateway.Routes)
 )
@@ -129,6 +134,17 @@ func (t *Table) Upstream(id string) *gateway.Upstream {
 	return nil
 }
 
+// Checked implements gateway.CheckedTable.
+func (t *Table) Checked() iter.Seq[*gateway.Upstream] {
+	return func(yield func(*gateway.Upstream) bool) { t.checked.each(yield) }
+}
+
+// ChecksAsIn implements gateway.CheckedTable.
+func (t *Table) ChecksAsIn(other gateway.Table) bool {
+	o, ok := other.(*Table)
+	return ok && o.checked == t.checked
+}
+
 // Metadata implements gateway.Table.
 func (t *Table) Metadata(plugin string) any {
 	if m, ok := compiled[*metadata](t, kindMetadata, plugin); ok {
@@ -173,4 +189,4 @@ func (t *Table) Revision() uint64 { return t.rev }
 // idPair joins two ids so that those with the same first one are next to each other. No id contains the separator.
 func idPair(first, second string) string { return first + "\x00" + second }
 
-var _ gateway.Table = (*Table)(nil)
+var _ gateway.CheckedTable = (*Table)(nil)
