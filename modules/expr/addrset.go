@@ -12,8 +12,9 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// addrSet is an immutable set of addresses and networks.
-type addrSet struct {
+// AddrSet is an immutable set of addresses and networks. Looking an address up takes no time to speak of, however many
+// there are, and allocates nothing.
+type AddrSet struct {
 	// prefixes is searched one by one; table takes its place when there are more than fewPrefixes.
 	prefixes []netip.Prefix
 	table    *bart.Lite
@@ -22,8 +23,18 @@ type addrSet struct {
 // fewPrefixes is up to how many prefixes a walk is faster than a table.
 const fewPrefixes = 8
 
+// NewAddrSet makes a set of addresses and networks: IPv4, IPv6, and either with a prefix length. Host bits beyond the
+// prefix do not count. The error names what is neither.
+func NewAddrSet(list []string) (*AddrSet, error) {
+	items := make([]any, len(list))
+	for i, text := range list {
+		items[i] = text
+	}
+	return newAddrSet(items)
+}
+
 // newAddrSet makes a set of the right side of ipmatch: one address or network, or a list of them.
-func newAddrSet(right any) (*addrSet, error) {
+func newAddrSet(right any) (*AddrSet, error) {
 	list, isList := right.([]any)
 	if !isList {
 		list = []any{right}
@@ -31,7 +42,7 @@ func newAddrSet(right any) (*addrSet, error) {
 	if right == nil || right == "" || right == false || len(list) == 0 {
 		return nil, errors.New("invalid ip address")
 	}
-	set := &addrSet{prefixes: make([]netip.Prefix, len(list))}
+	set := &AddrSet{prefixes: make([]netip.Prefix, len(list))}
 	for i, item := range list {
 		text, ok := item.(string)
 		prefix, err := parsePrefix(text)
@@ -78,7 +89,11 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-func (s *addrSet) contains(addr netip.Addr) bool {
+// Contains reports whether the address, or a network that it is in, is in the set. IPv4 written as IPv6 is IPv4; no
+// address at all is in no set.
+func (s *AddrSet) Contains(addr netip.Addr) bool { return s.contains(addr) }
+
+func (s *AddrSet) contains(addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return false
 	}
@@ -94,7 +109,7 @@ func (s *addrSet) contains(addr netip.Addr) bool {
 	return false
 }
 
-func (s *addrSet) containsText(text string) bool {
+func (s *AddrSet) containsText(text string) bool {
 	addr, err := netip.ParseAddr(text)
 	return err == nil && s.contains(addr)
 }

@@ -23,6 +23,13 @@ func TestAddrSet(t *testing.T) {
 			t.Errorf("contains %q = %v; want %v", text, got, want)
 		}
 	}
+	exported, err := NewAddrSet([]string{"10.1.2.3/8"})
+	if err != nil || !exported.Contains(netip.MustParseAddr("::ffff:10.9.9.9")) || exported.Contains(netip.MustParseAddr("11.0.0.1")) {
+		t.Errorf("10.1.2.3/8: got %v (%v), want the set of 10.0.0.0/8", exported, err)
+	}
+	if _, err := NewAddrSet([]string{"10.0.0.1", "10.0.0"}); err == nil || err.Error() != "invalid ip address: 10.0.0" {
+		t.Errorf("10.0.0: got error %v, want it refused", err)
+	}
 	if set.contains(netip.Addr{}) {
 		t.Error("contains no address at all")
 	}
@@ -46,7 +53,7 @@ func TestAddrSetChoice(t *testing.T) {
 		if got, want := set.table != nil, size > 8; got != want {
 			t.Errorf("%d prefixes: table = %v; want %v", size, got, want)
 		}
-		walk := &addrSet{prefixes: set.prefixes}
+		walk := &AddrSet{prefixes: set.prefixes}
 		for range 5000 {
 			text := fmt.Sprintf("10.%d.%d.%d", rng.IntN(4), rng.IntN(8), rng.IntN(256))
 			if rng.IntN(3) == 0 {

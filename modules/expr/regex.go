@@ -37,23 +37,35 @@ func compileRegex(right any, foldCase bool) (matcher, error) {
 	default:
 		return nil, fmt.Errorf("%w: the right side of a regular expression match must be a string", errExpression)
 	}
+	linear, backtracking, err := compilePattern(pattern, foldCase)
+	switch {
+	case err != nil:
+		return nil, err
+	case linear != nil:
+		return linear, nil
+	}
+	return bounded{backtracking}, nil
+}
+
+// compilePattern returns the pattern for one of the two engines.
+func compilePattern(pattern string, foldCase bool) (*regexp.Regexp, *regexp2.Regexp, error) {
 	flags, options := "", regexp2.RE2
 	if foldCase {
 		flags, options = "(?i)", options|regexp2.IgnoreCase
 	}
 	linear, err := regexp.Compile(flags + pattern)
 	if err == nil {
-		return linear, nil
+		return linear, nil, nil
 	}
 	if escape := foreignEscape(pattern); escape != "" {
-		return nil, fmt.Errorf("invalid regular expression '%s': %s is not supported", pattern, escape)
+		return nil, nil, fmt.Errorf("invalid regular expression '%s': %s is not supported", pattern, escape)
 	}
-	backtracking, err := regexp2.Compile(pattern, options)
+	backtracking, err := regexp2.Compile(pattern, options, regexp2.OptionMaintainCaptureOrder())
 	if err != nil {
-		return nil, fmt.Errorf("invalid regular expression '%s': %w", pattern, err)
+		return nil, nil, fmt.Errorf("invalid regular expression '%s': %w", pattern, err)
 	}
 	backtracking.MatchTimeout = maxBacktracking
-	return bounded{backtracking}, nil
+	return nil, backtracking, nil
 }
 
 // bounded is a backtracking pattern; a search that runs into its bound has found nothing, as in APISIX.
