@@ -89,29 +89,6 @@ func TestBodyNotNeeded(t *testing.T) {
 	}
 }
 
-// sometimes is a hook of which one config waits.
-type sometimes struct {
-	accessOnly
-	waits bool
-}
-
-func (s sometimes) Blocks() bool { return s.waits }
-
-func TestBlocker(t *testing.T) {
-	for waits, want := range map[bool]trail{
-		true:  {"wire: block", "access a", "wire: forward"},
-		false: {"access a", "wire: forward"},
-	} {
-		var tr trail
-		e := entry(sometimes{accessOnly{&probe{name: "a", trail: &tr}}, waits}, "a", 1)
-		e.Plugin.Blocking = !waits
-		drive(t, newExchange(&fakeTable{route: &Route{Chain: NewChain([]Entry{e}), Upstream: fakeUpstream(1)}}), &tr, "")
-		if !slices.Equal(tr, want) {
-			t.Errorf("%v: got %q, want %q", waits, tr, want)
-		}
-	}
-}
-
 // TestBodyLimits: each reader sees a body up to its own limit, whatever others have asked for before it.
 func TestBodyLimits(t *testing.T) {
 	body := strings.Repeat("x", 100)

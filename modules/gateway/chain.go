@@ -35,7 +35,6 @@ type hook struct {
 	slot         int
 	blocks       bool
 	bodyLimit    int64
-	blocking     bool
 	bodyDecider  BodyDecider
 	rewriter     Rewriter
 	accessor     Accessor
@@ -104,10 +103,6 @@ func newHook(entry Entry) *hook {
 	if reader, ok := entry.Instance.(BodyReader); ok {
 		h.bodyLimit = reader.ReadsBody()
 		h.bodyDecider, _ = entry.Instance.(BodyDecider)
-	}
-	h.blocking = entry.Plugin.Blocking
-	if blocker, ok := entry.Instance.(Blocker); ok {
-		h.blocking = blocker.Blocks()
 	}
 	return h
 }

@@ -263,7 +263,7 @@ func (x *Exchange) require(h *hook, readsNow, mayBlock bool) (Step, bool) {
 	if h.bodyLimit > 0 && readsNow && x.lacksBody(h.bodyLimit) && (h.bodyDecider == nil || h.bodyDecider.NeedsBody(x)) {
 		return x.askBody(h.bodyLimit), true
 	}
-	if h.blocking && !mayBlock {
+	if h.blocks && !mayBlock {
 		return StepBlock, true
 	}
 	return 0, false
