@@ -99,6 +99,10 @@ type Plugin struct {
 	// required; the others are nil where the plugin has no such config.
 	Schema, ConsumerSchema, MetadataSchema json.RawMessage
 
+	// Refuse, where it is not nil, looks at a config as it was given before Schema does: for what APISIX refuses in other
+	// words than its schema's.
+	Refuse func(config json.RawMessage) error
+
 	// New compiles a config that satisfies Schema and has its defaults filled in. The result implements hooks, is
 	// shared by all exchanges of all routes that use this config, and is immutable or safe for concurrent use. An error
 	// is shown to the API's user as it is.

@@ -233,6 +233,11 @@ func (compiler *Compiler) readConfig(plugin *gateway.Plugin, raw json.RawMessage
 	if given, ok := fields["_meta"].(map[string]any); ok && given["disable"] == true {
 		return &config{disabled: true}, nil
 	}
+	if plugin.Refuse != nil && !asCredential {
+		if err := plugin.Refuse(raw); err != nil {
+			return nil, badConfig(plugin, err)
+		}
+	}
 	if err := rules.Validate(value); err != nil {
 		return nil, badConfig(plugin, err)
 	}
