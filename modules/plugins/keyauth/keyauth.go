@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/plugins/auth"
 )
 
 //go:embed schema.json
@@ -33,37 +34,27 @@ func init() {
 	})
 }
 
-// The bodies of refusals, in APISIX's words.
 var (
-	missingKey   = []byte(`{"message":"Missing API key in request"}` + "\n")
-	unknownKey   = []byte(`{"message":"Invalid API key in request"}` + "\n")
-	noSuchPerson = []byte(`{"message":"Invalid user authorization"}` + "\n")
+	missingKey = auth.Message("Missing API key in request")
+	unknownKey = auth.Message("Invalid API key in request")
 )
 
 // keyAuth is one compiled config. It is immutable.
 type keyAuth struct {
 	header, query string
-	hide          bool
-	// anonymous is the name of the consumer for whoever does not authenticate; empty refuses them.
-	anonymous string
-	challenge string
+	gate          auth.Gate
 }
 
 func compile(_ gateway.Env, config json.RawMessage) (any, error) {
 	var c struct {
-		Header          string `json:"header"`
-		Query           string `json:"query"`
-		HideCredentials bool   `json:"hide_credentials"`
-		Realm           string `json:"realm"`
-		Anonymous       string `json:"anonymous_consumer"`
+		auth.Config
+		Header string `json:"header"`
+		Query  string `json:"query"`
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("key-auth: %w", err)
 	}
-	return &keyAuth{
-		header: c.Header, query: c.Query, hide: c.HideCredentials, anonymous: c.Anonymous,
-		challenge: `apikey realm="` + c.Realm + `"`,
-	}, nil
+	return &keyAuth{header: c.Header, query: c.Query, gate: c.Gate("apikey")}, nil
 }
 
 func compileCredential(_ gateway.Env, config json.RawMessage) (key string, credential any, err error) {
@@ -78,52 +69,39 @@ func compileCredential(_ gateway.Env, config json.RawMessage) (key string, crede
 
 // Rewrite implements gateway.Rewriter.
 func (k *keyAuth) Rewrite(x *gateway.Exchange) gateway.Verdict {
-	key, times := "", 0
-	for value := range x.Request.Header.Values(k.header) {
-		key = value
-		times++
-	}
-	inHeader := times > 0
+	key, inHeader, several := auth.Only(&x.Request.Header, k.header)
 	if !inHeader {
+		var times int
 		key, times = x.Request.Arg(k.query)
+		if times == 0 {
+			return k.fail(x, missingKey)
+		}
+		several = times > 1
 	}
-	if times == 0 {
-		return k.fail(x, missingKey)
-	}
-	// Two keys are none: whoever reads the request next may take the other one.
-	if times > 1 {
+	if several {
 		return k.fail(x, unknownKey)
 	}
 	credential := x.Table.Credential(name, key)
 	if credential == nil {
 		return k.fail(x, unknownKey)
 	}
-	x.AttachConsumer(credential.Consumer, credential.ID)
-	if k.hide {
+	if k.gate.Hide {
 		if inHeader {
 			x.Request.Header.Del(k.header)
 		} else {
 			x.Request.DelArg(k.query)
 		}
 	}
-	return gateway.Continue
+	return k.gate.Admit(x, credential)
 }
 
-// fail lets the request go on as the anonymous consumer where there is one, and refuses it otherwise.
 func (k *keyAuth) fail(x *gateway.Exchange, body []byte) gateway.Verdict {
-	if k.anonymous != "" {
-		if consumer := x.Table.Consumer(k.anonymous); consumer != nil {
-			x.AttachConsumer(consumer, "")
-			if k.hide {
-				x.Request.Header.Del(k.header)
-				x.Request.DelArg(k.query)
-			}
-			return gateway.Continue
-		}
-		body = noSuchPerson
+	verdict := k.gate.Fail(x, body)
+	if verdict == gateway.Continue && k.gate.Hide {
+		x.Request.Header.Del(k.header)
+		x.Request.DelArg(k.query)
 	}
-	x.Response.Header.Set("WWW-Authenticate", k.challenge)
-	return x.Exit(401, body)
+	return verdict
 }
 
 var _ gateway.Rewriter = (*keyAuth)(nil)

@@ -4,6 +4,7 @@
 package standard
 
 import (
+	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/keyauth"
 	_ "github.com/andogate/ando/modules/plugins/responserewrite"
 )
