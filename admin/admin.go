@@ -3,6 +3,8 @@
 package admin
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -19,6 +21,14 @@ import (
 // is a [gateway.Refusal] with the text to show.
 type Checker interface {
 	Check(o gateway.Object) error
+}
+
+// Secrets fetches what references to secrets stand for. Failures are its own business: what is written is refused by none.
+type Secrets interface {
+	// Prefetch asks for what a document refers to that is not known yet.
+	Prefetch(ctx context.Context, doc json.RawMessage)
+	// Pass asks for everything that is due in the gateway, and returns when it is served.
+	Pass(ctx context.Context)
 }
 
 // Config says what an Admin API serves. Gateway, Checker and Plugins are required.
@@ -50,6 +60,9 @@ type Config struct {
 	// needs the same one.
 	Keyring *secret.Keyring
 
+	// Secrets asks for the secrets that objects refer to; nil leaves that to others.
+	Secrets Secrets
+
 	// Stream says that stream routes are served: APISIX's `proxy_mode` with stream in it.
 	Stream bool
 	// Server is the Server field of the answers, from which clients read APISIX's version; empty is
@@ -75,6 +88,7 @@ type Handler struct {
 	origins map[string]bool
 	// document is nil when resources are written one by one.
 	document *standalone.State
+	secrets  Secrets
 	stream   bool
 	server   string
 	log      func() *zap.Logger
@@ -94,7 +108,7 @@ func New(cfg Config) (*Handler, error) {
 		gateway: cfg.Gateway, checker: cfg.Checker, plugins: cfg.Plugins,
 		keyring: cfg.Keyring, keys: keys, open: len(keys) == 0 || cfg.KeyOptional,
 		hosts: lowerSet(cfg.Hosts), origins: lowerSet(cfg.Origins),
-		document: cfg.Standalone, stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
+		document: cfg.Standalone, secrets: cfg.Secrets, stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
 	}
 	h.cors = !cfg.NoCORS
 	if h.server == "" {

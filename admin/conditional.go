@@ -90,13 +90,23 @@ func matches(values []string, tag string, weak bool) bool {
 // dryRunField says that an answer is to a write that was tried and not done.
 const dryRunField = "X-Ando-Dry-Run"
 
-// submit does a write. One that asks to be tried only, with `dry_run=true`, is compiled and then forgotten.
-func (h *Handler) submit(q *request, write func(gateway.Tx) ([]gateway.Change, error)) error {
-	if !q.dryRun {
-		_, err := h.gateway.Submit(q.Context(), write)
+// submit does a write. One that asks to be tried only, with `dry_run=true`, is compiled and then forgotten. d is what is
+// written; nil is a delete. The secrets that it refers to, or that a changed manager keeps, are asked for, so that what
+// has been answered is served with them.
+func (h *Handler) submit(q *request, d *draft, write func(gateway.Tx) ([]gateway.Change, error)) error {
+	if d != nil && h.secrets != nil {
+		h.secrets.Prefetch(q.Context(), d.object.Value)
+	}
+	if q.dryRun {
+		return h.gateway.Try(q.Context(), write)
+	}
+	if _, err := h.gateway.Submit(q.Context(), write); err != nil {
 		return err
 	}
-	return h.gateway.Try(q.Context(), write)
+	if q.kind == gateway.Secrets && h.secrets != nil {
+		h.secrets.Pass(q.Context())
+	}
+	return nil
 }
 
 // parseDryRun refuses what is neither yes nor no: it would be a write that nobody wanted, or none that somebody did.

@@ -91,6 +91,9 @@ func (h *Handler) putDocument(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if h.secrets != nil {
+		h.secrets.Pass(r.Context())
+	}
 	setDocumentFields(w, served)
 	writeJSON(w, http.StatusAccepted, nil)
 	return nil

@@ -40,7 +40,7 @@ func (h *Handler) patch(w http.ResponseWriter, q *request) error {
 	if err != nil {
 		return err
 	}
-	err = h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
+	err = h.submit(q, d, func(tx gateway.Tx) ([]gateway.Change, error) {
 		prior, exists := tx.Object(q.kind, id)
 		if !exists {
 			return nil, errNoSuchKey

@@ -16,7 +16,7 @@ func (h *Handler) remove(w http.ResponseWriter, q *request) error {
 	}
 	force := q.query.Get("force") == "true"
 	o := gateway.Object{Kind: q.kind, ID: q.objectID(q.id)}
-	err := h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
+	err := h.submit(q, nil, func(tx gateway.Tx) ([]gateway.Change, error) {
 		prior, exists := tx.Object(o.Kind, o.ID)
 		if !exists {
 			return nil, errNoSuchKey

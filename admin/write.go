@@ -38,7 +38,7 @@ func (h *Handler) put(w http.ResponseWriter, q *request) error {
 		return err
 	}
 	status := http.StatusOK
-	err = h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
+	err = h.submit(q, d, func(tx gateway.Tx) ([]gateway.Change, error) {
 		prior, exists := tx.Object(q.kind, d.object.ID)
 		if err := q.condition.check(q.kind, d.object.ID, prior, exists); err != nil {
 			return nil, err
@@ -71,7 +71,7 @@ func (h *Handler) post(w http.ResponseWriter, q *request) error {
 	if err != nil {
 		return err
 	}
-	err = h.submit(q, func(tx gateway.Tx) ([]gateway.Change, error) {
+	err = h.submit(q, d, func(tx gateway.Tx) ([]gateway.Change, error) {
 		id := freeID(tx, &q.target)
 		d.object.ID = q.objectID(id)
 		d.fields.set("id", quote(q.shownID(id)))

@@ -241,6 +241,7 @@ func (a *App) Start() (err error) {
 	if a.compiler.Keyring, err = keyringOf(a.store, a.log); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	a.compiler.Secrets = resolverOf(a.store)
 	status, err := a.Status.listen()
 	if err != nil {
 		return err
@@ -259,7 +260,7 @@ func (a *App) Start() (err error) {
 		a.log.Error("object cannot be served as it is", zap.Error(fault))
 	}
 	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
-	cfg.Standalone = running.document
+	cfg.Standalone, cfg.Secrets = running.document, running.secrets
 	handler, err := admin.New(cfg)
 	if err != nil {
 		detach()

@@ -5,12 +5,16 @@ package andocaddy
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/andogate/ando/admin/standalone"
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/nethttp"
+	"github.com/andogate/ando/modules/secret"
+	"github.com/andogate/ando/modules/table"
 )
 
 // running is a gateway with its store open, and what serves it. There is one for each store in use, whatever the number
@@ -21,6 +25,9 @@ type running struct {
 	server  *nethttp.Server
 	// document is what the store's objects come from, or nil when they are written one by one.
 	document *standalone.State
+	// secrets keeps what the objects refer to resolved, until rest is called.
+	secrets *table.Secrets
+	rest    func()
 }
 
 var gateways = caddy.NewUsagePool()
@@ -57,8 +64,40 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	server := nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr})
-	return &running{key: store.StoreKey(), gateway: g, server: server, document: newDocument(store)}, faults, nil
+	r := &running{
+		key: store.StoreKey(), gateway: g, document: newDocument(store),
+		server:  nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr}),
+		secrets: &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
+	}
+	r.resolveSecrets()
+	return r, faults, nil
+}
+
+// secretsAtStart bounds how long a start waits for secret managers. What they have not told by then answers 503 until they
+// do.
+const secretsAtStart = 5 * time.Second
+
+// resolveSecrets asks for what the objects refer to, and goes on asking until rest.
+func (r *running) resolveSecrets() {
+	first, cancel := context.WithTimeout(context.Background(), secretsAtStart)
+	defer cancel()
+	r.secrets.Pass(first)
+	ctx, stop := context.WithCancel(context.Background())
+	var passing sync.WaitGroup
+	passing.Go(func() { r.secrets.Run(ctx) })
+	r.rest = func() {
+		stop()
+		passing.Wait()
+	}
+}
+
+// resolvers has the resolver of each store that was ever opened, by its key: a config is compiled before it is known
+// whether the store is open.
+var resolvers sync.Map
+
+func resolverOf(store Store) *secret.Resolver {
+	r, _ := resolvers.LoadOrStore(store.StoreKey(), new(secret.Resolver))
+	return r.(*secret.Resolver)
 }
 
 // leave gives up one join.
@@ -68,4 +107,7 @@ func (r *running) leave() error {
 }
 
 // Destruct closes the store. The pool calls it when the last user has left.
-func (r *running) Destruct() error { return r.gateway.Close() }
+func (r *running) Destruct() error {
+	r.rest()
+	return r.gateway.Close()
+}

@@ -31,7 +31,10 @@ type manager struct {
 }
 
 func (m *manager) find(string, string) (json.RawMessage, uint64, bool) {
-	return json.RawMessage(m.settings), m.revision, m.settings != ""
+	if m.settings == "" {
+		return nil, 0, false
+	}
+	return json.RawMessage(m.settings), m.revision, true
 }
 
 func serve(t *testing.T, handler http.HandlerFunc) string {

@@ -78,29 +78,41 @@ func (r *Resolver) Substitute(doc json.RawMessage) (resolved json.RawMessage, un
 // ManagerOf finds the object that describes a secret manager, by its kind and id, with its revision.
 type ManagerOf func(manager, id string) (settings json.RawMessage, revision uint64, ok bool)
 
-// Refresh asks for a reference if it is due: never asked for, asked for long ago, or by other settings. changed says that
-// it stands for something else now. A failure leaves what was known. References to the environment are never due.
+// Due reports whether Refresh would ask for a reference: it has never been asked for, or long ago, or of a manager with
+// other settings. References to the environment are never due.
+func (r *Resolver) Due(reference string, managers ManagerOf) bool {
+	parsed, err := ParseReference(reference)
+	if err != nil || parsed.Manager == "" {
+		return false
+	}
+	_, revision, _ := managers(parsed.Manager, parsed.ID)
+	return r.due(reference, revision)
+}
+
+// Refresh asks for a reference if it is due. changed says that it stands for something else now. A failure leaves what
+// was known, unless there is no such manager any more.
 func (r *Resolver) Refresh(ctx context.Context, reference string, managers ManagerOf) (changed bool, err error) {
 	parsed, err := ParseReference(reference)
 	if err != nil || parsed.Manager == "" {
 		return false, err
 	}
 	settings, revision, ok := managers(parsed.Manager, parsed.ID)
-	if !ok {
-		return r.forget(reference), fmt.Errorf("%s: there is no secret manager %s/%s", reference, parsed.Manager, parsed.ID)
-	}
 	if !r.due(reference, revision) {
 		return false, nil
 	}
-	value, err := fetch(ctx, parsed, settings)
-	if err != nil {
-		if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
-			return false, err
-		}
+	if !ok {
+		changed = r.forget(reference)
 		r.failed(reference, revision)
-		return false, fmt.Errorf("%s: %w", reference, err)
+		return changed, fmt.Errorf("%s: there is no secret manager %s/%s", reference, parsed.Manager, parsed.ID)
 	}
-	return r.learn(reference, revision, value), nil
+	value, err := fetch(ctx, parsed, settings)
+	switch {
+	case err == nil:
+		return r.learn(reference, revision, value), nil
+	case !errors.Is(ctx.Err(), context.Canceled):
+		r.failed(reference, revision)
+	}
+	return false, fmt.Errorf("%s: %w", reference, err)
 }
 
 func (r *Resolver) now() time.Time {
@@ -150,6 +162,19 @@ func (r *Resolver) forget(reference string) (changed bool) {
 	k := r.known[reference]
 	delete(r.known, reference)
 	return k != nil && k.fetched
+}
+
+// Quiet reports that nothing is due that was asked for before, as far as the managers are the same.
+func (r *Resolver) Quiet() bool {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.known {
+		if !now.Before(k.due) {
+			return false
+		}
+	}
+	return true
 }
 
 // Retain forgets every reference for which used says no.

@@ -59,6 +59,8 @@ type Secrets struct {
 	// mu makes one pass at a time; it guards cache.
 	mu    sync.Mutex
 	cache map[string]objectReferences
+	// passed is the table of the last pass; guarded by mu.
+	passed *Table
 }
 
 type objectReferences struct {
@@ -92,7 +94,7 @@ func (s *Secrets) Pass(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	current, ok := s.Gateway.Table().(*Table)
-	if !ok || current.referring == nil && s.cache == nil {
+	if !ok || current.referring == nil && s.cache == nil || current == s.passed && s.Resolver.Quiet() {
 		return
 	}
 	uses := s.uses(current)
@@ -111,6 +113,7 @@ func (s *Secrets) Pass(ctx context.Context) {
 		s.Log().Error("objects whose secrets have changed cannot be compiled", zap.Error(err))
 	}
 	s.Resolver.Retain(func(reference string) bool { return len(uses[reference]) > 0 })
+	s.passed = current
 }
 
 // uses says which objects have which references.
@@ -140,6 +143,9 @@ func (s *Secrets) refresh(ctx context.Context, t *Table, uses map[string][]gatew
 	slots := make(chan struct{}, parallel)
 	managers := managersIn(t)
 	for reference := range uses {
+		if !s.Resolver.Due(reference, managers) {
+			continue
+		}
 		slots <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-slots }()
