@@ -5,16 +5,13 @@ package lane_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // tcp returns the TCP connection under a client's.
@@ -271,135 +268,6 @@ func TestOldAndHeadRequests(t *testing.T) {
 					t.Errorf("next answer: %d %q %v", status, body, err)
 				}
 			})
-		}
-	})
-}
-
-// bulk is how much goes through in the tests of back-pressure, and held what may be under way of it: the lane's own bounds
-// and the buffers of four sockets, which are set small.
-const (
-	bulk = 64 << 20
-	held = 16 << 20
-)
-
-// TestSlowReader: a node can send no more than a little ahead of what the client reads.
-func TestSlowReader(t *testing.T) {
-	onEach(t, func(t *testing.T, driver string) {
-		var sent atomic.Int64
-		stuck, sum := make(chan bool), make(chan [32]byte, 1)
-		node := newBadNode(t, func(c *nodeConn) {
-			c.request()
-			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", bulk)
-			hash := sha256.New()
-			piece := make([]byte, 64<<10)
-			told := false
-			for sent.Load() < bulk {
-				for i := range piece {
-					piece[i] = byte(i) ^ byte(sent.Load()>>16)
-				}
-				// It is stuck when not even a second makes room: the longest that this can take is the test's own time.
-				for rest := piece; len(rest) > 0; {
-					if !told {
-						c.SetWriteDeadline(time.Now().Add(time.Second))
-					}
-					n, err := c.Write(rest)
-					sent.Add(int64(n))
-					hash.Write(rest[:n])
-					rest = rest[n:]
-					if err != nil && !told {
-						told = true
-						c.SetWriteDeadline(time.Time{})
-						stuck <- true
-					} else if err != nil {
-						return
-					}
-				}
-			}
-			sum <- [32]byte(hash.Sum(nil))
-			c.serve()
-		})
-		g := launch(t, driver, plan{nodes: []string{node.addr}}, echo)
-		conn := g.dial()
-		tcp(conn).SetReadBuffer(64 << 10)
-		io.WriteString(conn, get)
-		<-stuck
-		if n := sent.Load(); n > held {
-			t.Errorf("node sent %d bytes while the client read nothing", n)
-		}
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash := sha256.New()
-		if n, err := io.Copy(hash, res.Body); n != bulk || err != nil {
-			t.Fatalf("client read %d bytes, %v", n, err)
-		}
-		if [32]byte(hash.Sum(nil)) != <-sum {
-			t.Error("client read something else than the node sent")
-		}
-		g.settles(2)
-	})
-}
-
-// TestSlowNode: a client can send no more than a little ahead of what the node reads.
-func TestSlowNode(t *testing.T) {
-	onEach(t, func(t *testing.T, driver string) {
-		start, sum := make(chan bool), make(chan [32]byte, 1)
-		node := newBadNode(t, func(c *nodeConn) {
-			c.SetReadBuffer(64 << 10)
-			req := c.request()
-			<-start
-			hash := sha256.New()
-			io.Copy(hash, req.Body)
-			sum <- [32]byte(hash.Sum(nil))
-			c.say(okay)
-			c.serve()
-		})
-		g := launch(t, driver, plan{nodes: []string{node.addr}}, echo)
-		conn := g.dial()
-		io.WriteString(conn, "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-		hash := sha256.New()
-		sent, told := 0, false
-		piece := make([]byte, 32<<10)
-		for sent < 20<<20 {
-			for i := range piece {
-				piece[i] = byte(i) ^ byte(sent>>15)
-			}
-			hash.Write(piece)
-			sent += len(piece)
-			// A TLS connection cannot be written to after a deadline, so the writer is another goroutine.
-			done := make(chan error, 1)
-			go func() {
-				_, err := fmt.Fprintf(conn, "%x\r\n%s\r\n", len(piece), piece)
-				done <- err
-			}()
-			if !told {
-				select {
-				case err := <-done:
-					done <- err
-				case <-time.After(time.Second):
-					told = true
-					close(start)
-				}
-			}
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-			if !told && sent > held {
-				t.Fatalf("client sent %d bytes while the node read nothing", sent)
-			}
-		}
-		io.WriteString(conn, "0\r\n\r\n")
-		r := bufio.NewReader(conn)
-		if status, body, err := readFinal(r); status != 200 || body != "ok" || err != nil {
-			t.Fatalf("%d %q %v", status, body, err)
-		}
-		if [32]byte(hash.Sum(nil)) != <-sum {
-			t.Error("node read something else than the client sent")
-		}
-		io.WriteString(conn, get)
-		if status, _, err := readFinal(r); status != 200 {
-			t.Errorf("next answer: %d %v", status, err)
 		}
 	})
 }

@@ -64,13 +64,15 @@ func (d driver) Flush(c *lane.Conn) {
 // Borrow implements lane.Driver: the provided buffer is the kernel's again when it has been sent.
 func (d driver) Borrow(c *lane.Conn, b []byte) int {
 	s, ok := c.Driver.(*state)
-	if !ok || s.dead || s.handing || s.failed || d.current == engineBuffer || d.borrowed >= maxBorrowed {
+	if !ok || s.dead || s.handing || s.failed || d.current == engineBuffer ||
+		d.borrowed >= maxBorrowed || s.borrowed >= maxShare {
 		return 0
 	}
 	s.gather()
 	s.queue = append(s.queue, piece{b, d.current})
 	d.holders[d.current]++
 	d.borrowed++
+	s.borrowed++
 	c.Took(len(b))
 	d.Flush(c)
 	return len(b)
@@ -80,7 +82,10 @@ func (d driver) Borrow(c *lane.Conn, b []byte) int {
 func (d driver) Pause(c *lane.Conn) {
 	s := c.Driver.(*state)
 	s.paused = true
-	d.stop(s)
+	if !s.bulk {
+		s.bulk = true
+		d.stop(s)
+	}
 }
 
 // Resume implements lane.Driver.

@@ -53,6 +53,11 @@ type state struct {
 	sockaddr unix.RawSockaddrAny
 
 	receiving, stopping, paused, connecting, ended, watching, dirty, released bool
+	// bulk: more comes than one buffer holds, or than the engine had room for. Such a connection is given one buffer a
+	// turn: a multishot receive goes on until its cancellation is seen, with buffers that others need.
+	bulk bool
+	// borrowed counts the pieces of queue that are in provided buffers.
+	borrowed int
 	// failed: nothing can be sent any more; what the peer sent before it broke the connection is still to be read.
 	failed bool
 	// dead: closed by the engine. handing: given to net/http, once the ring has let go of it. read is what the engine had
@@ -74,6 +79,10 @@ const (
 	maxPieces = 16
 	// maxBorrowed is how many provided buffers may wait to be sent; the others have to be there for receiving.
 	maxBorrowed = bufferCount * 3 / 4
+	// maxShare is how many of them may wait for one peer, which may be slow.
+	maxShare = bufferCount / 16
+	// bulkEnds is how little a receive has to bring for its connection not to be in bulk any more.
+	bulkEnds = 4 << 10
 )
 
 // What an operation was, in the upper half of its user data; the slot is in the lower.
@@ -222,13 +231,17 @@ func (l *Loop) take(c *lane.Conn) *state {
 	return s
 }
 
-// receive arms a multishot receive: the kernel delivers what comes until it is cancelled, out of buffers, or at the end.
+// receive arms a multishot receive: the kernel delivers what comes until it is cancelled, out of buffers, or at the end,
+// up to 32 buffers at a time. In bulk it arms a receive of one buffer.
 func (l *Loop) receive(s *state) {
 	s.receiving = true
 	s.pending++
 	e := l.ring.next()
 	e.op, e.fd, e.data = opRecv, int32(s.c.FD), didReceive|uint64(s.slot)
-	e.flags, e.ioprio = sqeBufferSelect, recvMultishot|recvPollFirst
+	e.flags = sqeBufferSelect
+	if !s.bulk {
+		e.ioprio = recvMultishot | recvPollFirst
+	}
 }
 
 // stop cancels the receive.
@@ -304,6 +317,7 @@ func (l *Loop) received(s *state, done *completion) {
 			l.engine.Data(s.c, data)
 			l.current = engineBuffer
 			l.letGo(int32(id))
+			l.pace(s, int(done.res))
 			return
 		}
 		l.ring.recycle(id)
@@ -324,6 +338,19 @@ func (l *Loop) received(s *state, done *completion) {
 	default:
 		s.ended = true
 		l.engine.Broken(s.c)
+	}
+}
+
+// pace chooses the kind of the next receive by what this one brought.
+func (l *Loop) pace(s *state, n int) {
+	switch {
+	case n < bulkEnds:
+		s.bulk = false
+	case n == bufferSize && !s.bulk:
+		s.bulk = true
+		if !s.dead && !s.handing {
+			l.stop(s)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ func (l *Loop) sent(s *state, n int) {
 	whole := 0
 	for whole < s.inFlight && s.sent >= len(s.queue[whole].b) {
 		s.sent -= len(s.queue[whole].b)
-		l.giveBack(s.queue[whole])
+		l.giveBack(s, s.queue[whole])
 		whole++
 	}
 	s.queue = append(s.queue[:0], s.queue[whole:]...)
@@ -62,19 +62,20 @@ func (l *Loop) unsent(s *state) (b []byte) {
 }
 
 // giveBack gives back the memory of a piece.
-func (l *Loop) giveBack(p piece) {
+func (l *Loop) giveBack(s *state, p piece) {
 	if p.buffer == engineBuffer {
 		l.engine.Keep(p.b)
 		return
 	}
 	l.borrowed--
+	s.borrowed--
 	l.letGo(p.buffer)
 }
 
 // drop gives back the memory of everything that will not be sent. Nothing is in flight.
 func (l *Loop) drop(s *state) {
 	for _, p := range s.queue {
-		l.giveBack(p)
+		l.giveBack(s, p)
 	}
 	s.queue, s.inFlight, s.sent = nil, 0, 0
 }
