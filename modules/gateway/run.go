@@ -77,6 +77,9 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 	globals := x.Table.Globals()
 	switch x.stage {
 	case stageMatch:
+		if status := x.clientFault(); status != 0 {
+			return x.reply(status, nil), true
+		}
 		x.prepareStates(globalStates, globals)
 		if limit := x.Table.ReadsBody(x); limit > 0 && x.lacksBody(limit) {
 			return x.askBody(limit), true
@@ -86,6 +89,7 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 		}
 		if x.Route.Fault != 0 {
 			x.log().Warn("route cannot be served", zap.String("route", x.Route.ID), zap.String("reason", x.Route.FaultReason))
+			x.blameStatus(x.Route.Fault, PhaseMatch, x.Route.FaultReason)
 			return x.reply(x.Route.Fault, nil), true
 		}
 		x.chain = x.Route.Chain
@@ -99,6 +103,7 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 			break
 		}
 		if x.Consumer.Fault != 0 {
+			x.blameStatus(x.Consumer.Fault, PhasePlugin, "the consumer's group is missing")
 			return x.reply(x.Consumer.Fault, nil), true
 		}
 		x.joinConsumer()
@@ -229,6 +234,7 @@ func (x *Exchange) access(set int, hooks []*hook, mayBlock bool) (Step, bool) {
 		}
 	}
 	if x.Route == nil {
+		x.Blame(ByClient, PhaseMatch, "no route")
 		return x.reply(404, noRoute), true
 	}
 	return 0, false
@@ -276,7 +282,9 @@ func (x *Exchange) Reject(status int) { x.reply(status, nil) }
 // exited ends the stages after a hook returned Exit.
 func (x *Exchange) exited(h *hook) Step {
 	body := x.Response.Body
+	x.blameStatus(x.Response.Status, PhasePlugin, h.Plugin.Name)
 	if x.Response.Status == 0 {
+		x.Blame(ByGateway, PhasePlugin, h.Plugin.Name)
 		x.log().Error("plugin ended the request without a response", zap.String("plugin", h.Plugin.Name))
 		return x.reply(500, nil)
 	}
@@ -331,6 +339,7 @@ func (x *Exchange) chooseUpstream() (Step, bool) {
 func (x *Exchange) refuse(status int, reason string) Step {
 	x.log().Warn("request cannot be forwarded",
 		zap.String("route", x.Route.ID), zap.Int("status", status), zap.String("reason", reason))
+	x.blameStatus(status, PhaseBalance, reason)
 	return x.reply(status, nil)
 }
 
@@ -353,6 +362,7 @@ func (x *Exchange) beforeProxy() {
 
 func (x *Exchange) panicked(p any) {
 	x.logPanic(p)
+	x.Blame(ByGateway, PhasePlugin, "panic")
 	x.reply(500, nil)
 }
 

@@ -20,6 +20,8 @@ type Settings struct {
 	TrustedAddresses []netip.Prefix
 	// ShowUpstreamStatus sends X-APISIX-Upstream-Status with every response of a node, not only with a 5xx.
 	ShowUpstreamStatus bool
+	// FallbackSNI is the server name that stands for none: APISIX's `apisix.ssl.fallback_sni`. Empty is none.
+	FallbackSNI string
 	// Log is where the data plane logs; nil logs nothing.
 	Log *zap.Logger
 }

@@ -88,6 +88,8 @@ func (b *builder) retire(kind int, e *entry) {
 		b.retireConsumer(e, value)
 	case *credential:
 		b.dropCredential(value, e.Key())
+	case *gateway.SSL:
+		b.t.ssls = b.t.ssls.without(value)
 	case *pluginSet:
 		b.globalsChanged = b.globalsChanged || kind == kindGlobals
 	}
@@ -181,6 +183,8 @@ func (b *builder) markOne(kind int, id string) {
 // far as that is safe.
 func (b *builder) compile(kind int, e, old *entry) (err error) {
 	switch kind {
+	case kindSSLs:
+		err = b.compileSSL(e, old)
 	case kindMetadata:
 		e.compiled, err = b.t.compiler.compileMetadata(e.Object)
 	case kindUpstreams:

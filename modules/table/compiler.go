@@ -93,7 +93,9 @@ func (c *Compiler) check(o gateway.Object) error {
 	case gateway.PluginMetadata:
 		_, err := c.compileMetadata(o)
 		return err
-	case gateway.Upstreams, gateway.SSLs, gateway.Protos, gateway.Secrets, gateway.GraphQLCostDecorations:
+	case gateway.SSLs:
+		return checkSSL(o)
+	case gateway.Upstreams, gateway.Protos, gateway.Secrets, gateway.GraphQLCostDecorations:
 		return nil
 	}
 	d, err := readDocument(o.Value)

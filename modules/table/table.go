@@ -21,10 +21,11 @@ type Table struct {
 	objects [kindCount]*tree[entry]
 	router  router
 	// upstreams are the shared ones that compiled.
-	upstreams   hashMap[*gateway.Upstream]
+	upstreams hashMap[*gateway.Upstream]
 	// checked are the upstreams with Health, by the key of the object that declares them.
 	checked     *tree[gateway.Upstream]
 	credentials []credentialIndex
+	ssls        sslIndex
 	globals     *gateway.Chain
 
 	// What refers to what, by idPair of both ids: routes to services and plugin configs, consumers to groups.
@@ -39,7 +40,7 @@ type Table struct {
 type entry struct {
 	gateway.Object
 	// compiled is *rule, *service, *pluginSet (plugin configs, consumer groups, global rules), *gateway.Upstream,
-	// *consumer, *credential or *metadata; nil for what is only stored, and for what cannot be served.
+	// *gateway.SSL, *consumer, *credential or *metadata; nil for what is only stored, and for what cannot be served.
 	compiled any
 }
 
@@ -63,6 +64,7 @@ var (
 	kindConsumers   = mustIndex(gateway.Consumers)
 	kindCredentials = mustIndex(gateway.Credentials)
 	kindSecrets     = mustIndex(gateway.Secrets)
+	kindSSLs        = mustIndex(gateway.SSLs)
 	kindGlobals     = mustIndex(gateway.GlobalRules)
 	kindRoutes      = mustIndex(gateway.Routes)
 )
