@@ -5,6 +5,12 @@ package standard
 
 import (
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
+	_ "github.com/andogate/ando/modules/plugins/cors"
+	_ "github.com/andogate/ando/modules/plugins/iprestriction"
 	_ "github.com/andogate/ando/modules/plugins/keyauth"
+	_ "github.com/andogate/ando/modules/plugins/realip"
+	_ "github.com/andogate/ando/modules/plugins/refererrestriction"
 	_ "github.com/andogate/ando/modules/plugins/responserewrite"
+	_ "github.com/andogate/ando/modules/plugins/uarestriction"
+	_ "github.com/andogate/ando/modules/plugins/uriblocker"
 )
