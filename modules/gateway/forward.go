@@ -129,11 +129,14 @@ func (x *Exchange) endAttempt(status int, failure Failure) {
 	a.Took, a.Status, a.Failure = time.Since(a.Began), status, failure
 	// When the client went first nobody knows how the node would have done.
 	unknown := failure == NoFailure && status == 0
+	if failure != NoFailure {
+		status = 0
+	}
 	if observer, ok := x.Forward.Upstream.Balancer.(AttemptObserver); ok && !unknown {
-		if failure != NoFailure {
-			status = 0
-		}
 		observer.Observe(a.Node, a.Took, status)
+	}
+	if health := x.Forward.Upstream.Health; health != nil && !unknown {
+		health.Report(a.Node, status, failure)
 	}
 	if failure != NoFailure {
 		a.Node.State.InFlight.Add(-1)

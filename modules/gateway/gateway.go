@@ -54,6 +54,8 @@ type Gateway struct {
 	orphaned    bool
 	rev         uint64
 	expiring    expiring
+	// watchers belong to the committer too.
+	watchers []func(Table)
 }
 
 // view is what a request takes with one atomic load. seq numbers the views of the process, so that a memo can tell
@@ -75,6 +77,20 @@ func (g *Gateway) publish(table Table, settings *Settings) {
 	nameless := *settings
 	nameless.Server = ""
 	g.current.Store(&view{table, settings, viewSeq.Add(1), &nameless})
+	for _, watch := range g.watchers {
+		watch(table)
+	}
+}
+
+// OnTable calls watch with the table that is current, and from then on with each that becomes so, in order, after requests
+// can see it. watch runs on the committer: writes wait for it, and it must neither block nor call the gateway.
+func (g *Gateway) OnTable(watch func(Table)) error {
+	_, err := g.enqueue(&task{ctx: context.Background(), do: func() error {
+		g.watchers = append(g.watchers, watch)
+		watch(g.Table())
+		return nil
+	}})
+	return err
 }
 
 // Open reads the store, compiles its objects as gen says and starts the committer; gen is attached, see [Gateway.Detach].

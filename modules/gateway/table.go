@@ -50,6 +50,15 @@ type Recompiler interface {
 	Recompile(prior Table, rev uint64, objects []Object) (table Table, faults []error)
 }
 
+// CheckedTable is implemented by tables that know which of their upstreams have Health.
+type CheckedTable interface {
+	Table
+	// Checked yields them, each once, in the order of their keys.
+	Checked() iter.Seq[*Upstream]
+	// ChecksAsIn reports that Checked yields the very same for the other table. It may say no when it does.
+	ChecksAsIn(other Table) bool
+}
+
 // Trace is told, in order, which candidates Match looked at.
 type Trace interface {
 	// Consider says what became of one candidate. pattern is the path pattern it stands for.

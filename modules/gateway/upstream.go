@@ -14,9 +14,13 @@ type Upstream struct {
 	// Key is the key of the object that declares it: an upstream's own, or that of the route or service around it.
 	Key, ID, Name string
 	// Type is the name of the balancing algorithm: roundrobin, chash, least_conn or ewma.
-	Type     string
-	Nodes    []*Node
-	Balancer Balancer
+	Type string
+	// HashOn and HashKey are what chash hashes: APISIX's `hash_on` and `key`.
+	HashOn, HashKey string
+	Nodes           []*Node
+	Balancer        Balancer
+	// Health hears how attempts end; nil when the upstream asks for no health checks.
+	Health HealthObserver
 	// Scheme is http, https, grpc or grpcs.
 	Scheme string
 	// PassHost is pass, node or rewrite; UpstreamHost is the Host sent for rewrite.
@@ -67,13 +71,33 @@ type NodeState struct {
 	InFlight atomic.Int64
 	// Latency is the ewma balancer's running average, in its own encoding. It is here so that it survives changes.
 	Latency atomic.Uint64
+	// Health is what health checks have found, in the encoding of package health: its lowest bit says that the node is
+	// unhealthy. 0 is a node of which nothing bad is known.
+	Health atomic.Uint64
 }
+
+// Unhealthy reports whether health checks hold the node for unhealthy.
+func (s *NodeState) Unhealthy() bool { return s.Health.Load()&1 != 0 }
 
 // Balancer picks nodes. It is safe for concurrent use.
 type Balancer interface {
 	// Pick returns the node for the exchange's next attempt, or nil when none is left: every node was Tried, and there
 	// is more than one.
 	Pick(x *Exchange) *Node
+}
+
+// HealthBalancer is implemented by balancers that leave out unhealthy nodes.
+type HealthBalancer interface {
+	Balancer
+	// Refresh looks at the nodes' health anew. Whoever changes it calls this afterwards; picks go on meanwhile.
+	Refresh()
+}
+
+// HealthObserver judges nodes by the attempts that requests make. It is safe for concurrent use and must not wait.
+type HealthObserver interface {
+	// Report is called once per attempt whose outcome is known. status is the node's, and 0 when failure says how it
+	// failed instead.
+	Report(node *Node, status int, failure Failure)
 }
 
 // AttemptObserver is implemented by balancers that learn from what became of an attempt.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/upstream/balance"
+	"github.com/andogate/ando/modules/upstream/health"
 )
 
 type config struct {
@@ -29,6 +30,7 @@ type config struct {
 	Key           string            `json:"key"`
 	Scheme        string            `json:"scheme"`
 	PassHost      string            `json:"pass_host"`
+	Checks        json.RawMessage   `json:"checks"`
 	UpstreamHost  string            `json:"upstream_host"`
 	Retries       *integer          `json:"retries"`
 	RetryTimeout  seconds           `json:"retry_timeout"`
@@ -56,8 +58,8 @@ type config struct {
 //
 // An upstream that can be stored but not served has a Fault. A *gateway.Refusal says that it should not be stored.
 //
-// Nodes given by name are dialled by name, through the system's resolver. `checks` makes no difference yet: every node
-// counts as healthy. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the certificate the node
+// Nodes given by name are dialled by name, through the system's resolver. `checks` gives the upstream Health, which does
+// nothing before a health.Pool has it. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the certificate the node
 // would be spoken to as somebody else.
 func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
 	c := config{Type: "roundrobin", Scheme: "http", PassHost: "pass", HashOn: "vars"}
@@ -67,7 +69,7 @@ func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway
 	}
 	u := &gateway.Upstream{
 		Key: key, ID: idText(c.ID), Name: c.Name, Labels: c.Labels,
-		Type: c.Type, Scheme: c.Scheme, PassHost: c.PassHost, UpstreamHost: c.UpstreamHost,
+		Type: c.Type, HashOn: c.HashOn, HashKey: c.Key, Scheme: c.Scheme, PassHost: c.PassHost, UpstreamHost: c.UpstreamHost,
 		RetryTimeout: c.RetryTimeout.duration(),
 		Timeout: gateway.Timeout{
 			Connect: c.Timeout.Connect.duration(), Send: c.Timeout.Send.duration(), Read: c.Timeout.Read.duration(),
@@ -91,6 +93,9 @@ func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway
 		return nil, err
 	}
 	setNodes(u, entries, prior)
+	if err := setHealth(u, c.Checks, prior); err != nil {
+		return nil, err
+	}
 	u.Retries = len(u.Nodes) - 1
 	if c.Retries != nil {
 		u.Retries = int(*c.Retries)
@@ -104,7 +109,7 @@ func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway
 	case len(u.Nodes) == 0:
 		setFault(u, 503, "the upstream has no nodes")
 	default:
-		setBalancer(u, c, prior)
+		setBalancer(u, prior)
 	}
 	return u, nil
 }
@@ -118,36 +123,47 @@ func setFault(u *gateway.Upstream, status int, reason string) {
 // idText returns an id, which may be a string or a number, as text.
 func idText(raw json.RawMessage) string { return strings.Trim(string(raw), `"`) }
 
-// setBalancer takes the balancer over from prior when it would be the same, and makes one otherwise.
-func setBalancer(u *gateway.Upstream, c config, prior *gateway.Upstream) {
-	if prior != nil && prior.Type == u.Type && slices.Equal(prior.Nodes, u.Nodes) {
-		h, isHashed := prior.Balancer.(*hashed)
-		if u.Type != "chash" || isHashed && h.on == c.HashOn && h.key == c.Key {
-			u.Balancer = prior.Balancer
-		}
+// setHealth makes the checker. Nothing is probed before a health.Pool has the upstream.
+func setHealth(u *gateway.Upstream, checks json.RawMessage, prior *gateway.Upstream) error {
+	config, err := health.Parse(checks)
+	if err != nil {
+		return refuse(err.Error())
 	}
-	if u.Balancer != nil {
+	if config == nil {
+		return nil
+	}
+	var before gateway.HealthObserver
+	if prior != nil {
+		before = prior.Health
+	}
+	u.Health = health.New(config, u, before)
+	return nil
+}
+
+// setBalancer takes the balancer over from prior when it would be the same, and makes one otherwise.
+func setBalancer(u *gateway.Upstream, prior *gateway.Upstream) {
+	if prior != nil && prior.Balancer != nil && prior.Type == u.Type && slices.Equal(prior.Nodes, u.Nodes) &&
+		prior.HashOn == u.HashOn && prior.HashKey == u.HashKey && (prior.Health == nil) == (u.Health == nil) {
+		u.Balancer = prior.Balancer
 		return
 	}
 	var hashKey balance.Key
 	if u.Type == "chash" {
-		hashKey = newKey(c.HashOn, c.Key)
+		hashKey = newKey(u.HashOn, u.HashKey)
 	}
-	balancer, err := balance.New(u.Type, u.Nodes, hashKey)
+	build := balance.New
+	if u.Health != nil {
+		build = balance.NewChecked
+	}
+	balancer, err := build(u.Type, u.Nodes, hashKey)
 	if err != nil {
 		setFault(u, 500, err.Error())
 		return
 	}
-	if u.Type == "chash" {
-		balancer = &hashed{balancer, c.HashOn, c.Key}
+	if prior != nil && prior.Balancer != nil {
+		balance.Follow(balancer, prior.Balancer)
 	}
 	u.Balancer = balancer
-}
-
-// hashed is a chash balancer that remembers what it hashes.
-type hashed struct {
-	gateway.Balancer
-	on, key string
 }
 
 // seconds is a JSON number of seconds.

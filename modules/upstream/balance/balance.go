@@ -21,31 +21,40 @@ type Key func(x *gateway.Exchange) (string, bool)
 // when no other is left, none is. A single node is always picked, whatever its weight and however often it was tried, as
 // in APISIX. What nodes have counted lives in their State, so a new balancer over old nodes goes on where the old one was.
 func New(algorithm string, nodes []*gateway.Node, key Key) (gateway.Balancer, error) {
-	build, ok := algorithms[algorithm]
-	if !ok {
-		return nil, fmt.Errorf("unknown balancing algorithm %q: roundrobin, chash, least_conn and ewma are known", algorithm)
+	build, err := find(algorithm)
+	if err != nil {
+		return nil, err
 	}
 	if len(nodes) == 1 {
 		return single{nodes[0]}, nil
 	}
-	var balancer gateway.Balancer
-	groups := byPriority(nodes)
-	if len(groups) == 1 {
-		balancer = build(groups[0], key)
-	} else {
-		all := make(levels, len(groups))
-		for i, group := range groups {
-			all[i] = build(group, key)
-		}
-		balancer = all
+	var all levels
+	for _, group := range byPriority(nodes) {
+		all = append(all, build(group, key))
 	}
-	if algorithm == "ewma" {
-		return observing{balancer}, nil
-	}
-	return balancer, nil
+	return finish(algorithm, all.balancer()), nil
 }
 
-var algorithms = map[string]func(nodes []*gateway.Node, key Key) gateway.Balancer{
+func find(algorithm string) (builder, error) {
+	build, ok := algorithms[algorithm]
+	if !ok {
+		return nil, fmt.Errorf("unknown balancing algorithm %q: roundrobin, chash, least_conn and ewma are known", algorithm)
+	}
+	return build, nil
+}
+
+// finish adds what an algorithm needs to hear.
+func finish(algorithm string, b gateway.Balancer) gateway.Balancer {
+	if algorithm == "ewma" {
+		return observing{b}
+	}
+	return b
+}
+
+// builder makes the balancer of one priority. There is at least one node, and none has weight 0.
+type builder func(nodes []*gateway.Node, key Key) gateway.Balancer
+
+var algorithms = map[string]builder{
 	"roundrobin": func(nodes []*gateway.Node, _ Key) gateway.Balancer { return newRoundRobin(nodes) },
 	"chash":      func(nodes []*gateway.Node, key Key) gateway.Balancer { return newRing(nodes, key) },
 	"least_conn": func(nodes []*gateway.Node, _ Key) gateway.Balancer { return newLeastConn(nodes) },
@@ -77,8 +86,16 @@ type single struct{ node *gateway.Node }
 
 func (s single) Pick(*gateway.Exchange) *gateway.Node { return s.node }
 
-// levels holds one balancer per priority.
+// levels holds one balancer per priority, the highest first.
 type levels []gateway.Balancer
+
+// balancer is the only level, or all of them.
+func (l levels) balancer() gateway.Balancer {
+	if len(l) == 1 {
+		return l[0]
+	}
+	return l
+}
 
 func (l levels) Pick(x *gateway.Exchange) *gateway.Node {
 	for _, level := range l {

@@ -4,6 +4,7 @@ package balance
 
 import (
 	"hash/crc32"
+	"slices"
 	"strings"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -18,19 +19,18 @@ const (
 )
 
 // ring is consistent hashing as lua-resty-chash and nginx do it, so that a key has the node it has in APISIX: a node's
-// points are the CRC-32 of "host NUL port" followed by the point before, little-endian. It holds all nodes, tried ones
-// are walked past: other keys stay where they are.
+// points are the CRC-32 of "host NUL port" followed by the point before, little-endian. It holds all nodes; those that
+// were tried or are unhealthy are walked past, and other keys stay where they are.
 type ring struct {
 	key   Key
 	nodes []*gateway.Node
 	// points are sorted. The upper half of each is its place, the lower the index of its node.
 	points []uint64
+	// down tells by index which nodes are walked past; nil is none. It is never all.
+	down []bool
 }
 
 func newRing(nodes []*gateway.Node, key Key) gateway.Balancer {
-	if len(nodes) == 0 {
-		return levels(nil)
-	}
 	weights := weightsOf(nodes, maxPoints/pointsPerWeight)
 	total := 0
 	for _, weight := range weights {
@@ -85,23 +85,43 @@ func (r *ring) Pick(x *gateway.Exchange) *gateway.Node {
 		key = x.Request.ClientIP()
 	}
 	at := r.find(checksum(key))
-	node := r.at(at)
-	if len(x.Forward.Attempts) == 0 || !x.Tried(node) {
-		return node
+	i := uint32(r.points[at])
+	if r.left(x, i) {
+		return r.nodes[i]
 	}
-	if untried(x, r.nodes, 0) == nil {
+	if !r.anyLeft(x) {
 		return nil
 	}
-	for x.Tried(node) {
+	for !r.left(x, i) {
 		if at++; at == len(r.points) {
 			at = 0
 		}
-		node = r.at(at)
+		i = uint32(r.points[at])
 	}
-	return node
+	return r.nodes[i]
 }
 
-func (r *ring) at(i int) *gateway.Node { return r.nodes[uint32(r.points[i])] }
+// left reports whether the node at an index can be picked.
+func (r *ring) left(x *gateway.Exchange, i uint32) bool {
+	return (r.down == nil || !r.down[i]) && (len(x.Forward.Attempts) == 0 || !x.Tried(r.nodes[i]))
+}
+
+func (r *ring) anyLeft(x *gateway.Exchange) bool {
+	for i := range r.nodes {
+		if r.left(x, uint32(i)) {
+			return true
+		}
+	}
+	return false
+}
+
+// without returns the ring as it is while some nodes are down. It has the same points.
+func (r *ring) without(down []bool) *ring {
+	if !slices.Contains(down, true) {
+		down = nil
+	}
+	return &ring{key: r.key, nodes: r.nodes, points: r.points, down: down}
+}
 
 // find returns the first point at or after place, around the ring. Points are spread evenly, so the search starts where
 // the place would be if they were exactly so.

@@ -130,4 +130,14 @@ func unpackLatency(packed uint64) (average float64, at uint32) {
 	return float64(math.Float32frombits(uint32(packed >> 32))), uint32(packed)
 }
 
-var _ gateway.AttemptObserver = observing{}
+// Refresh implements gateway.HealthBalancer.
+func (o observing) Refresh() {
+	if b, ok := o.Balancer.(gateway.HealthBalancer); ok {
+		b.Refresh()
+	}
+}
+
+var (
+	_ gateway.AttemptObserver = observing{}
+	_ gateway.HealthBalancer  = observing{}
+)

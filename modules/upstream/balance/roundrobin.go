@@ -26,9 +26,6 @@ type roundRobin struct {
 }
 
 func newRoundRobin(nodes []*gateway.Node) gateway.Balancer {
-	if len(nodes) == 0 {
-		return levels(nil)
-	}
 	b := &roundRobin{nodes: nodes}
 	for _, i := range interleave(weightsOf(nodes, maxSequence)) {
 		b.sequence = append(b.sequence, nodes[i])
@@ -50,6 +47,12 @@ func (b *roundRobin) Pick(x *gateway.Exchange) *gateway.Node {
 		}
 	}
 	return untried(x, b.nodes, 0)
+}
+
+// follow takes up where prior is in its period, so that a change does not give the first nodes another turn.
+func (b *roundRobin) follow(prior *roundRobin) {
+	done := float64(prior.next.Load()%uint64(len(prior.sequence))) / float64(len(prior.sequence))
+	b.next.Store(uint64(done * float64(len(b.sequence))))
 }
 
 // interleave lays out one period of smooth weighted round robin: every index occurs as often as its weight says, spread
