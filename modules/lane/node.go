@@ -330,7 +330,6 @@ func (e *Engine) sendChunk(x *exchange, data []byte) {
 	if len(data) == 0 || x.noBody {
 		return
 	}
-	x.written += int64(len(data))
 	if x.chunks {
 		e.passChunk(x.client, data)
 	} else {
@@ -371,7 +370,6 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 		}
 		client.out = append(client.out, "\r\n"...)
 		e.driver.Flush(client)
-		x.trailers = &c.head.Body
 	}
 	upstream := x.Forward.Upstream
 	x.node, c.serves = nil, nil
@@ -426,7 +424,6 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 		return
 	}
 	x.node = nil
-	x.blameNode(c, failure)
 	if x.client.state == clientStreams {
 		// What else the client sends waits for the next node.
 		x.client.state, x.client.deadline = clientWaits, 0
