@@ -102,6 +102,13 @@ func (s *Schema) Fill(value any) any {
 	return deepCopy(filled)
 }
 
+// Apply is for values that come from clients and not from whoever configures the gateway: it returns what Validate does,
+// and the value with the defaults filled in. What looks like a reference to a secret is checked like any other text. The
+// result shares with value what did not change.
+func (s *Schema) Apply(value any) (any, error) {
+	return (&walk{literal: true}).check(s.root, value)
+}
+
 func deepCopy(value any) any {
 	switch value := value.(type) {
 	case map[string]any:

@@ -274,3 +274,19 @@ func TestDecode(t *testing.T) {
 		t.Errorf("1.50 decodes to %v, want the number as it is written", n)
 	}
 }
+
+// TestApply: a client cannot get past a schema with what looks like a reference to a secret.
+func TestApply(t *testing.T) {
+	s := MustCompile(`{"type":"object","properties":{"a":{"type":"string","enum":["x"]},"b":{"default":{"c":1}}}}`)
+	for _, text := range []string{"y", "$secret://vault/1/a/b", "$env://A"} {
+		if _, err := s.Apply(map[string]any{"a": text}); err == nil {
+			t.Errorf("%s is accepted", text)
+		}
+	}
+	value := map[string]any{"a": "x"}
+	got, err := s.Apply(value)
+	object, _ := got.(map[string]any)
+	if err != nil || len(object) != 2 || object["b"] == nil || len(value) != 1 {
+		t.Errorf("got %v (%v), want the default in a copy; the argument is %v", got, err, value)
+	}
+}

@@ -23,6 +23,8 @@ type walk struct {
 	depth int
 	// filling is for those who decode the value afterwards: it leaves lookalikes out.
 	filling bool
+	// literal takes a reference to a secret for the text that it is.
+	literal bool
 }
 
 // maxWalkDepth is far above what a decoded value can need; it stops a schema that refers to itself without descending.
@@ -70,7 +72,7 @@ func (w *walk) check(n *node, v any) (any, error) {
 	if n.ref != nil {
 		return w.check(n.ref, v)
 	}
-	if s, ok := v.(string); ok && isReference(s) && (n.types == 0 || n.types&typeString != 0) {
+	if s, ok := v.(string); ok && !w.literal && isReference(s) && (n.types == 0 || n.types&typeString != 0) {
 		return v, nil
 	}
 	if n.types != 0 && !n.types.allow(v) {
