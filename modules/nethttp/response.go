@@ -101,7 +101,8 @@ func (w *wire) respond(a *attempt) {
 		delete(out, "Content-Length")
 	}
 	_, sized := out["Content-Length"]
-	flush := !sized || strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
+	// A response that ended with its head, as gRPC's "trailers only", does so for the client too.
+	flush := node.ContentLength != 0 && (!sized || strings.HasPrefix(h.Get("Content-Type"), "text/event-stream"))
 	w.w.WriteHeader(w.status())
 	if w.copyBody(a, flush) {
 		sendTrailers(out, node.Trailer)

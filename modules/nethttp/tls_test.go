@@ -3,15 +3,20 @@
 package nethttp
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/andogate/ando/modules/gateway"
 )
@@ -113,12 +118,63 @@ func TestGRPC(t *testing.T) {
 			}
 		})
 	}
+	t.Run("trailers only", func(t *testing.T) {
+		// The status is in the head, and nothing follows: a client that saw the head without the end would wait for trailers.
+		u := upstreamOf(t, trailersOnly(t))
+		u.Scheme = "grpc"
+		front := httptest.NewUnstartedServer(serveRoute(t, &gateway.Route{Upstream: u}).Config.Handler)
+		front.Config.Protocols = new(http.Protocols)
+		front.Config.Protocols.SetUnencryptedHTTP2(true)
+		front.Start()
+		t.Cleanup(front.Close)
+		transport := &http.Transport{Protocols: front.Config.Protocols}
+		defer transport.CloseIdleConnections()
+		request, err := http.NewRequest("POST", front.URL, strings.NewReader("message"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		// 0 is known before anything is read only when the head ended the stream.
+		if response.Header.Get("Grpc-Status") != "12" || response.ContentLength != 0 {
+			t.Errorf("got %v, a length of %d", response.Header, response.ContentLength)
+		}
+	})
 	t.Run("a node that does not speak HTTP/2", func(t *testing.T) {
 		u := upstreamOf(t, startNode(t, func(http.ResponseWriter, *http.Request) {}))
 		u.Scheme = "grpc"
 		s := serveRoute(t, &gateway.Route{Upstream: u})
 		response, _ := do(t, "GET", s.URL, nil)
 		wantStatus(t, response, 502)
+	})
+}
+
+// trailersOnly is a node that answers its first request with a head that ends the stream and gives no length.
+func trailersOnly(t testing.TB) string {
+	return rawNode(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := io.ReadFull(r, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		framer := http2.NewFramer(c, r)
+		_ = framer.WriteSettings()
+		var head bytes.Buffer
+		encoder := hpack.NewEncoder(&head)
+		_ = encoder.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
+		_ = encoder.WriteField(hpack.HeaderField{Name: "grpc-status", Value: "12"})
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			if h, ok := frame.(*http2.HeadersFrame); ok {
+				_ = framer.WriteHeaders(http2.HeadersFrameParam{
+					StreamID: h.StreamID, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true,
+				})
+			}
+		}
 	})
 }
 
