@@ -96,6 +96,7 @@ type Exchange struct {
 }
 
 // pluginState is what one plugin keeps in one exchange.
+	blame Blame
 type pluginState struct {
 	value  any
 	filter filterState

@@ -8,6 +8,10 @@ import "strconv"
 // concern one connection, to x.Response.Header and calls FilterHeader.
 func (x *Exchange) BeginResponse(status int) {
 	x.endAttempt(status, NoFailure)
+	x.blame = Blame{}
+	if status >= 500 {
+		x.Blame(ByUpstream, PhaseAnswer, "")
+	}
 	x.early.Reset()
 	x.early, x.Response.Header = x.Response.Header, x.early
 	x.Response.Status, x.Response.FromNode = status, true
@@ -102,6 +106,7 @@ func (x *Exchange) FilterBody(chunk []byte, last bool) (filtered []byte) {
 			x.logPanic(p)
 			filtered, x.broken = nil, true
 		}
+			x.Blame(ByGateway, PhaseFilter, "panic")
 	}()
 	if globals := x.Table.Globals(); globals != nil {
 		for _, h := range globals.bodyFilters {
@@ -125,7 +130,10 @@ func (x *Exchange) FilterBody(chunk []byte, last bool) (filtered []byte) {
 
 // Break ends the response where it is. A body filter calls it when it can neither filter the rest of the body nor leave
 // it as it is; a panic in one does the same.
-func (x *Exchange) Break() { x.broken = true }
+func (x *Exchange) Break() {
+	x.broken = true
+	x.Blame(ByGateway, PhaseFilter, "body filter gave up")
+}
 
 // Broken says that the rest of the body must not be sent, nor may the response look complete: the wire closes the client's
 // connection.
@@ -145,6 +153,9 @@ func (x *Exchange) Finish() {
 	if globals := x.Table.Globals(); globals != nil {
 		for _, h := range globals.loggers {
 			x.runLogger(globalStates, h)
+		if x.blame.By == Nobody {
+			x.Blame(ByClient, PhaseWait, "client has gone")
+		}
 		}
 	}
 	if x.chain != nil {

@@ -20,6 +20,8 @@ type Forward struct {
 	Node *Node
 	// Attempts lists the attempts so far, the current one included.
 	Attempts []Attempt
+	// Phase is how far the current attempt has come. The wire sets it before it calls Failed, if it knows.
+	Phase Phase
 
 	deadline time.Time
 }
@@ -81,11 +83,13 @@ func (x *Exchange) Pick() (node *Node) {
 		status := 502
 		if n := len(f.Attempts); n > 0 {
 			status = f.Attempts[n-1].Status
+		} else {
+			x.Blame(ByGateway, PhaseBalance, "no node to pick")
 		}
 		x.reply(status, nil)
 		return nil
 	}
-	f.Node = node
+	f.Node, f.Phase = node, ""
 	now := time.Now()
 	if len(f.Attempts) == 0 && f.Upstream.RetryTimeout > 0 {
 		f.deadline = now.Add(f.Upstream.RetryTimeout)
@@ -105,6 +109,7 @@ func (x *Exchange) Failed(failure Failure, repeatable bool) (again bool) {
 		status = 504
 	}
 	x.endAttempt(status, failure)
+	x.blameFailure(failure)
 	f := &x.Forward
 	if repeatable && len(f.Attempts) <= f.Upstream.Retries {
 		if f.deadline.IsZero() || time.Now().Before(f.deadline) {
