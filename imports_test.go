@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"modules/outbound":            {},
 	"modules/plugins":             {"modules/gateway", "modules/expr", "modules/upstream", "modules/outbound", "modules/plugins", "admin/schema"},
 	"modules/table":               {"modules/gateway", "modules/expr", "modules/upstream", "modules/secret", "admin/schema"},
-	"admin":                       {"modules/gateway", "modules/table", "modules/secret", "admin"},
+	"admin":                       {"modules/gateway", "modules/upstream", "modules/table", "modules/secret", "admin"},
 	"modules/gateway/gatewaytest": {"modules", "admin"},
 	"modules/caddy":               {"modules", "admin"},
 	"caddyfile":                   {"modules", "admin"},

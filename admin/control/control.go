@@ -19,12 +19,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/upstream/health"
 )
 
 // Config says what a control API shows. Gateway and Plugins are required.
 type Config struct {
 	Gateway *gateway.Gateway
 	Plugins gateway.Plugins
+	// Health has the checkers of the gateway's upstreams; nil has none.
+	Health *health.Pool
 	// AnyHost answers whatever name the API was called by. Otherwise it has to be localhost or an address: a page in a
 	// browser on this machine could make any other name stand for it.
 	AnyHost bool

@@ -5,17 +5,21 @@ package control
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/andogate/ando/modules/gateway"
 	_ "github.com/andogate/ando/modules/plugins/standard"
 	"github.com/andogate/ando/modules/store/memory"
 	"github.com/andogate/ando/modules/table"
+	"github.com/andogate/ando/modules/upstream/health"
 )
 
 func object(kind gateway.Kind, id, value string) gateway.Object {
@@ -36,7 +40,12 @@ func newHandler(t *testing.T, objects ...gateway.Object) *Handler {
 			t.Error(err)
 		}
 	})
-	h, err := New(Config{Gateway: g, Plugins: plugins})
+	pool := health.NewPool(nil)
+	t.Cleanup(pool.Close)
+	if err := g.OnTable(pool.Follow); err != nil {
+		t.Fatal(err)
+	}
+	h, err := New(Config{Gateway: g, Plugins: plugins, Health: pool})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,19 +137,65 @@ func TestExamples(t *testing.T) {
 }
 
 func TestHealthcheck(t *testing.T) {
-	const checks = `"checks":{"active":{"type":"tcp"}}`
+	const passive = `"checks":{"active":{"type":"tcp","healthy":{"interval":3600}},"passive":{"unhealthy":{"tcp_failures":2}}}`
 	h := newHandler(t,
-		object(gateway.Upstreams, "u", `{"nodes":{"a:1":1},`+checks+`}`),
-		object(gateway.Routes, "r", `{"uri":"/a","upstream":{"nodes":{"a:1":1},"checks":{"passive":{"type":"https"}}}}`),
+		object(gateway.Upstreams, "u", `{"nodes":{"127.0.0.1:1":1,"127.0.0.2:1":1},`+passive+`}`),
+		object(gateway.Upstreams, "empty", `{"nodes":{},`+passive+`}`),
+		object(gateway.Services, "s", `{"upstream":{"nodes":{"127.0.0.1:1":1},"checks":{"active":{"type":"https","healthy":{"interval":3600},"host":"h","port":5}}}}`),
+		object(gateway.Routes, "r", `{"uri":"/a","upstream":{"nodes":{"127.0.0.1:1":1},"checks":{"passive":{"type":"https"}}}}`),
+		object(gateway.Routes, "served", `{"uri":"/c","service_id":"s"}`),
 		object(gateway.Routes, "mentions", `{"uri":"/b","desc":"checks","plugins":{}}`))
-	const route = `{"name":"/apisix/routes/r","type":"https","nodes":{}}`
-	expect(t, h, "GET", "/v1/healthcheck", 200, `[`+route+`,{"name":"/apisix/upstreams/u","type":"tcp","nodes":{}}]`)
+	counter := func(tcp int) string {
+		return fmt.Sprintf(`"counter":{"success":0,"http_failure":0,"tcp_failure":%d,"timeout_failure":0}`, tcp)
+	}
+	fresh := func(hostname, ip string, port int) string {
+		return fmt.Sprintf(`{"ip":%q,"port":%d,"hostname":%q,"status":"healthy",%s}`, ip, port, hostname, counter(0))
+	}
+	route := `{"name":"/apisix/routes/r","type":"https","nodes":[` + fresh("127.0.0.1", "127.0.0.1", 1) + `]}`
+	expectTimeless(t, h, "/v1/healthcheck", `[`+route+`,`+
+		`{"name":"/apisix/services/s","type":"https","nodes":[`+fresh("h", "127.0.0.1", 5)+`]},`+
+		`{"name":"/apisix/upstreams/empty","type":"tcp","nodes":{}},`+
+		`{"name":"/apisix/upstreams/u","type":"tcp","nodes":[`+fresh("127.0.0.1", "127.0.0.1", 1)+`,`+fresh("127.0.0.2", "127.0.0.2", 1)+`]}]`)
 	expect(t, h, "GET", "/v1/healthcheck/routes/r", 200, route)
+
+	u := h.cfg.Gateway.Table().Upstream("u")
+	u.Health.Report(u.Nodes[1], 0, gateway.FailedConnect)
+	u.Health.Report(u.Nodes[1], 0, gateway.FailedConnect)
+	expectTimeless(t, h, "/v1/healthcheck/upstreams/u", `{"name":"/apisix/upstreams/u","type":"tcp","nodes":[`+
+		fresh("127.0.0.1", "127.0.0.1", 1)+`,{"ip":"127.0.0.2","port":1,"hostname":"127.0.0.2","status":"unhealthy",`+
+		counter(2)+`,"reason":"request: no connection"}]}`)
+
+	expect(t, h, "GET", "/v1/healthcheck/routes/served", 404, `{"error_msg":"no checker for routes[served]"}`)
 	expect(t, h, "GET", "/v1/healthcheck/routes/mentions", 404, `{"error_msg":"no checker for routes[mentions]"}`)
 	expect(t, h, "GET", "/v1/healthcheck/ssls/1", 400, `{"error_msg":"invalid src type ssls"}`)
+	expect(t, h, "GET", "/v1/healthcheck/routes", 404, `{"error_msg":"missing src id for src type routes"}`)
+	expect(t, h, "GET", "/v1/healthcheck/routes/x", 404, `{"error_msg":"routes[x] not found"}`)
 	w := call(t, h, "GET", "/v1/healthcheck", "Accept", "text/html,*/*")
-	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" || !strings.Contains(w.Body.String(), "<td>/apisix/routes/r</td><td>https</td>") {
+	page := w.Body.String()
+	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" ||
+		!strings.Contains(page, "<td>/apisix/routes/r</td><td>https</td>") || !strings.Contains(page, "<td>unhealthy</td><td>0</td><td>0</td><td>2</td>") ||
+		!strings.Contains(page, "<td>/apisix/upstreams/empty</td><td>tcp</td>") {
 		t.Errorf("got %s %s", got, w.Body)
+	}
+}
+
+var times = regexp.MustCompile(`,"(since|next_probe)":"([^"]*)"`)
+
+// expectTimeless is expect for answers with times. Those have to be times, and are left out of what is compared.
+func expectTimeless(t *testing.T, h http.Handler, path, body string) {
+	t.Helper()
+	got := call(t, h, "GET", path).Body.String()
+	found := times.FindAllStringSubmatch(got, -1)
+	if len(found) == 0 {
+		t.Errorf("%s: nothing is probed: %s", path, got)
+	}
+	for _, field := range found {
+		if _, err := time.Parse(time.RFC3339, field[2]); err != nil {
+			t.Errorf("%s: %s: %v", path, field[1], err)
+		}
+	}
+	if got = strings.TrimSuffix(times.ReplaceAllString(got, ""), "\n"); got != body {
+		t.Errorf("%s\ngot  %s\nwant %s", path, got, body)
 	}
 }
 

@@ -271,7 +271,7 @@ func (a *App) Start() (err error) {
 		detach()
 		return errors.Join(fmt.Errorf("admin: %w", err), running.leave())
 	}
-	control, err := a.Control.listen(running.gateway, a.plugins, a.log)
+	control, err := a.Control.listen(running, a.plugins, a.log)
 	if err != nil {
 		lease.release()
 		detach()

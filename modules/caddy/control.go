@@ -88,13 +88,15 @@ func apiAddress(text string, port uint) (address, host string, err error) {
 	return parsed.JoinHostPort(0), parsed.Host, nil
 }
 
-// listen begins to serve the control API of g. The lease is nil when there is none.
-func (c *ControlConfig) listen(g *gateway.Gateway, plugins gateway.Plugins, log *zap.Logger) (*adminLease, error) {
+// listen begins to serve the control API of a gateway. The lease is nil when there is none.
+func (c *ControlConfig) listen(r *running, plugins gateway.Plugins, log *zap.Logger) (*adminLease, error) {
 	if c.Disabled {
 		return nil, nil
 	}
 	local := loopback(c.host)
-	handler, err := control.New(control.Config{Gateway: g, Plugins: plugins, AnyHost: !local, Log: newestLog})
+	handler, err := control.New(control.Config{
+		Gateway: r.gateway, Plugins: plugins, Health: r.health, AnyHost: !local, Log: newestLog,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package andocaddy
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"net/http"
 	"sync"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/nethttp"
 	"github.com/andogate/ando/modules/upstream"
+	"github.com/andogate/ando/modules/upstream/health"
 )
 
 // LoadBalance proxies every request to the nodes of one upstream, without a route. What is known about the nodes outlives
@@ -31,7 +33,22 @@ type LoadBalance struct {
 // pooledUpstream is a compiled upstream that handlers of one text share, those of the next config included.
 type pooledUpstream struct{ *gateway.Upstream }
 
-func (pooledUpstream) Destruct() error { return nil }
+func (p *pooledUpstream) Destruct() error {
+	siteHealth().Drop(p.Key)
+	return nil
+}
+
+// compileForSite compiles an upstream that a site declares outside of the gateway.
+func compileForSite(module string, raw json.RawMessage) (*pooledUpstream, error) {
+	name := fnv.New64a()
+	_, _ = name.Write(raw)
+	compiled, err := upstream.Compile(fmt.Sprintf("%s/%016x", module, name.Sum64()), raw, nil)
+	return &pooledUpstream{compiled}, err
+}
+
+// siteHealth checks the nodes of upstreams that sites declare, from the first request on: `caddy validate` probes nobody.
+// It outlives configs; the upstreams are dropped one by one.
+var siteHealth = sync.OnceValue(func() *health.Pool { return health.NewPool(newestLog) })
 
 var upstreams = caddy.NewUsagePool()
 
@@ -64,14 +81,14 @@ func (l *LoadBalance) Provision(ctx caddy.Context) error {
 	app.rememberConnections(ctx)
 	l.app = app
 	value, _, err := upstreams.LoadOrNew(string(l.Upstream), func() (caddy.Destructor, error) {
-		compiled, err := upstream.Compile("ando_load_balance", l.Upstream, nil)
-		return &pooledUpstream{compiled}, err
+		return compileForSite("ando_load_balance", l.Upstream)
 	})
 	if err != nil {
 		return err
 	}
 	l.pooled = value.(*pooledUpstream)
 	l.balancer = sync.OnceValue(func() *nethttp.LoadBalancer {
+		siteHealth().Set(l.pooled.Upstream)
 		return l.app.running.server.LoadBalancer(l.pooled.Upstream)
 	})
 	return nil

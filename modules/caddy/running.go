@@ -4,6 +4,7 @@ package andocaddy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/andogate/ando/modules/nethttp"
 	"github.com/andogate/ando/modules/secret"
 	"github.com/andogate/ando/modules/table"
+	"github.com/andogate/ando/modules/upstream/health"
 )
 
 // running is a gateway with its store open, and what serves it. There is one for each store in use, whatever the number
@@ -23,6 +25,8 @@ type running struct {
 	key     string
 	gateway *gateway.Gateway
 	server  *nethttp.Server
+	// health checks the nodes of the upstreams in the gateway's table.
+	health *health.Pool
 	// document is what the store's objects come from, or nil when they are written one by one.
 	document *standalone.State
 	// secrets keeps what the objects refer to resolved, until rest is called.
@@ -67,7 +71,12 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 	r := &running{
 		key: store.StoreKey(), gateway: g, document: newDocument(store),
 		server:  nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr}),
+		health:  health.NewPool(newestLog),
 		secrets: &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
+	}
+	if err := g.OnTable(r.health.Follow); err != nil {
+		r.health.Close()
+		return nil, nil, errors.Join(err, g.Close())
 	}
 	r.resolveSecrets()
 	return r, faults, nil
@@ -109,5 +118,6 @@ func (r *running) leave() error {
 // Destruct closes the store. The pool calls it when the last user has left.
 func (r *running) Destruct() error {
 	r.rest()
+	defer r.health.Close()
 	return r.gateway.Close()
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/store/memory"
 	"github.com/andogate/ando/modules/table"
+	"github.com/andogate/ando/modules/upstream/health"
 )
 
 // Wire is one way in which requests reach a gateway.
@@ -103,6 +104,11 @@ func Open(t testing.TB, objects ...gateway.Object) *gateway.Gateway {
 	})
 	for _, fault := range faults {
 		t.Fatal(fault)
+	}
+	pool := health.NewPool(nil)
+	t.Cleanup(pool.Close)
+	if err := g.OnTable(pool.Follow); err != nil {
+		t.Fatal(err)
 	}
 	return g
 }
