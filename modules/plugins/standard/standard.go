@@ -5,7 +5,11 @@ package standard
 
 import (
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
+	_ "github.com/andogate/ando/modules/plugins/brotli"
+	_ "github.com/andogate/ando/modules/plugins/clientcontrol"
 	_ "github.com/andogate/ando/modules/plugins/cors"
+	_ "github.com/andogate/ando/modules/plugins/csrf"
+	_ "github.com/andogate/ando/modules/plugins/gzip"
 	_ "github.com/andogate/ando/modules/plugins/iprestriction"
 	_ "github.com/andogate/ando/modules/plugins/keyauth"
 	_ "github.com/andogate/ando/modules/plugins/realip"
@@ -13,4 +17,5 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/responserewrite"
 	_ "github.com/andogate/ando/modules/plugins/uarestriction"
 	_ "github.com/andogate/ando/modules/plugins/uriblocker"
+	_ "github.com/andogate/ando/modules/plugins/zstd"
 )
