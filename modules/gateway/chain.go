@@ -41,6 +41,7 @@ type hook struct {
 	beforeProxy  BeforeProxy
 	headerFilter HeaderFilter
 	bodyFilter   BodyFilter
+	encoder      Encoder
 	logger       Logger
 }
 
@@ -50,7 +51,7 @@ type Chain struct {
 	hooks []*hook
 	slots int
 
-	rewriters, accessors, beforeProxies, headerFilters, bodyFilters, loggers []*hook
+	rewriters, accessors, beforeProxies, headerFilters, bodyFilters, encoders, loggers []*hook
 	// added holds the rewriters that a consumer brought along: they run when the consumer is known.
 	added []*hook
 	// replaced holds the slots whose config a consumer has replaced.
@@ -96,6 +97,7 @@ func newHook(entry Entry) *hook {
 	h.beforeProxy, _ = entry.Instance.(BeforeProxy)
 	h.headerFilter, _ = entry.Instance.(HeaderFilter)
 	h.bodyFilter, _ = entry.Instance.(BodyFilter)
+	h.encoder, _ = entry.Instance.(Encoder)
 	h.logger, _ = entry.Instance.(Logger)
 	if blocker, ok := entry.Instance.(Blocker); ok {
 		h.blocks = blocker.Blocks()
@@ -125,6 +127,9 @@ func newChain(hooks []*hook, slots int) *Chain {
 		}
 		if h.bodyFilter != nil {
 			c.bodyFilters = append(c.bodyFilters, h)
+		}
+		if h.encoder != nil {
+			c.encoders = append(c.encoders, h)
 		}
 		if h.logger != nil {
 			c.loggers = append(c.loggers, h)

@@ -90,13 +90,16 @@ type Exchange struct {
 	bodyFacts            any
 	broken               bool
 
+	// encoding is what the response's body is encoded with; nil is nothing.
+	encoding Encoding
+
 	early Header
 	vars  []customVar
 	memo  memo
+	blame Blame
 }
 
 // pluginState is what one plugin keeps in one exchange.
-	blame Blame
 type pluginState struct {
 	value  any
 	filter filterState

@@ -65,7 +65,7 @@ func poison(t *testing.T, v reflect.Value, path string) {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 	case reflect.Interface:
-		for _, value := range []any{&fakeTable{}, &fakeWire{}, new(inOrder), ErrBodyTooLarge} {
+		for _, value := range []any{&fakeTable{}, &fakeWire{}, new(inOrder), ErrBodyTooLarge, brackets{}} {
 			if reflect.TypeOf(value).AssignableTo(v.Type()) {
 				v.Set(reflect.ValueOf(value))
 				return

@@ -52,6 +52,7 @@ func (x *Exchange) FilterHeader() {
 			}
 		}
 	}
+	x.beginEncoding()
 }
 
 func (x *Exchange) setOwnFields() {
@@ -92,7 +93,7 @@ func (x *Exchange) enterFilter(set int, h *hook) bool {
 // FiltersBody reports whether any hook sees the body. When none does the wire need not call FilterBody.
 func (x *Exchange) FiltersBody() bool {
 	globals := x.Table.Globals()
-	return globals != nil && len(globals.bodyFilters) > 0 || x.chain != nil && len(x.chain.bodyFilters) > 0
+	return x.encoding != nil || globals != nil && len(globals.bodyFilters) > 0 || x.chain != nil && len(x.chain.bodyFilters) > 0
 }
 
 // FilterBody passes a chunk of the response body through the body filters and returns what is to be sent: valid until the
@@ -105,8 +106,8 @@ func (x *Exchange) FilterBody(chunk []byte, last bool) (filtered []byte) {
 		if p := recover(); p != nil {
 			x.logPanic(p)
 			filtered, x.broken = nil, true
-		}
 			x.Blame(ByGateway, PhaseFilter, "panic")
+		}
 	}()
 	if globals := x.Table.Globals(); globals != nil {
 		for _, h := range globals.bodyFilters {
@@ -121,6 +122,9 @@ func (x *Exchange) FilterBody(chunk []byte, last bool) (filtered []byte) {
 				chunk = h.bodyFilter.FilterBody(x, chunk, last)
 			}
 		}
+	}
+	if x.encoding != nil && !x.broken {
+		chunk = x.encode(chunk, last)
 	}
 	if x.broken {
 		return nil
@@ -149,13 +153,13 @@ func (x *Exchange) Finish() {
 	}
 	if x.Response.Status == 0 {
 		x.Response.Status = statusClientGone
+		if x.blame.By == Nobody {
+			x.Blame(ByClient, PhaseWait, "client has gone")
+		}
 	}
 	if globals := x.Table.Globals(); globals != nil {
 		for _, h := range globals.loggers {
 			x.runLogger(globalStates, h)
-		if x.blame.By == Nobody {
-			x.Blame(ByClient, PhaseWait, "client has gone")
-		}
 		}
 	}
 	if x.chain != nil {
@@ -163,6 +167,7 @@ func (x *Exchange) Finish() {
 			x.runLogger(routeStates, h)
 		}
 	}
+	x.endEncoding()
 }
 
 const statusClientGone = 499

@@ -28,7 +28,7 @@ const (
 
 // The hooks of a compiled plugin config. It implements those it needs; a chain finds out once, when it is compiled. They
 // run in this order, each for global rules first and then for the route: Rewrite, Access, BeforeProxy, FilterHeader,
-// FilterBody for every chunk, Log. After an Exit the last three still run.
+// FilterBody for every chunk, Log. After an Exit the last three still run. An [Encoder] stands beside them.
 //
 // A hook runs on the goroutine that owns the exchange, and never two of one exchange at once. It must not keep the
 // exchange, nor a string or slice obtained from it: both are used again for the next request. Unless its Plugin says

@@ -26,6 +26,8 @@ type exchange struct {
 	node    nodeReply
 	request message
 	reply   message
+	// decoded says that the body of the reply is given as it is without its content coding.
+	decoded bool
 	// saw is nil when anything will do.
 	saw *message
 }
@@ -114,12 +116,12 @@ func (c *caseFile) section(title, text string, line int, node *nodeReply) error 
 	case title == "request":
 		c.exchanges = append(c.exchanges, exchange{line: line, node: *node, request: parseMessage(text)})
 		return nil
-	case title == "reply":
+	case title == "reply", title == "reply decoded":
 		last, err := c.last()
 		if err != nil {
 			return err
 		}
-		last.reply = parseMessage(text)
+		last.reply, last.decoded = parseMessage(text), title != "reply"
 		return nil
 	}
 	kind, ok := kinds[name]

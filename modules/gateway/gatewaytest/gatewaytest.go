@@ -125,7 +125,11 @@ func (c *caseFile) run(t *testing.T, wire Wire) {
 	for i := range c.exchanges {
 		e := &c.exchanges[i]
 		nodes.answer(&e.node)
-		e.reply.check(t, e.line, "reply", client.do(e))
+		got := client.do(e)
+		if e.decoded {
+			got.decode(t, e.line)
+		}
+		e.reply.check(t, e.line, "reply", got)
 		if e.saw != nil {
 			nodes.checkSeen(e)
 		}

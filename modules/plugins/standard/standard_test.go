@@ -14,7 +14,7 @@ import (
 )
 
 // extensions are the plugins that APISIX does not have.
-var extensions = map[string]bool{}
+var extensions = map[string]bool{"zstd": true}
 
 // TestContract holds every plugin to what APISIX says of its own of that name: the schemas but for their descriptions,
 // the defaults, limits and encrypted fields among them, and where in a chain it runs.
