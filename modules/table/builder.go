@@ -78,6 +78,9 @@ func (b *builder) retire(kind int, e *entry) {
 	if b.t.referring != nil {
 		b.t.referring = b.t.referring.without(e.Key())
 	}
+	if b.t.presenting != nil {
+		b.t.presenting = b.t.presenting.without(e.Key())
+	}
 	if kind == kindUpstreams {
 		b.t.upstreams = b.t.upstreams.without(e.ID)
 	}
@@ -151,6 +154,13 @@ func (b *builder) refuse(e *entry, err error) {
 // markDependents makes dirty whatever refers to an object.
 func (b *builder) markDependents(kind int, id string) {
 	switch kind {
+	case kindSSLs:
+		b.t.presenting.each(func(p *presenter) bool {
+			if user, ok := kindIndex(p.object.Kind); ok && p.ssl == id {
+				b.markOne(user, p.object.ID)
+			}
+			return true
+		})
 	case kindServices:
 		b.mark(kindRoutes, b.t.serviceRoutes.under(idPair(id, "")))
 	case kindConfigs:

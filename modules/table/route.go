@@ -4,6 +4,7 @@ package table
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -43,7 +44,7 @@ func (b *builder) compileService(e, old *entry) error {
 	}
 	s.pluginSet, err = b.compilePlugins(e, d, was)
 	var uerr error
-	s.upstream, s.upstreamID, uerr = b.t.compiler.compileTarget(e, d, was, inline)
+	s.upstream, s.upstreamID, uerr = b.compileTarget(e, d, was, inline)
 	s.err = first(err, uerr, checkUnsupported(d), s.readFields(d))
 	if s.err == nil {
 		s.chain = gateway.NewChain(s.entries)
@@ -111,7 +112,7 @@ var clientKey = secret.Path{"tls", "client_key"}
 
 // compileTarget compiles where a route or service forwards to: an inline upstream, or the id of a shared one, which wins.
 // before is the upstream of the version before, which may have been another object's.
-func (c *Compiler) compileTarget(e *entry, d *document, was version, before *gateway.Upstream) (*gateway.Upstream, string, error) {
+func (b *builder) compileTarget(e *entry, d *document, was version, before *gateway.Upstream) (*gateway.Upstream, string, error) {
 	if id := readID(d.UpstreamID); id != "" {
 		return nil, id, nil
 	}
@@ -121,29 +122,38 @@ func (c *Compiler) compileTarget(e *entry, d *document, was version, before *gat
 	if before != nil && before.Key != e.Key() {
 		before = nil
 	}
-	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) && !secret.MayRefer(d.Upstream) {
+	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) && !restsOnOthers(d.Upstream) {
 		return before, "", nil
 	}
-	compiled, err := c.upstream(e.Key(), d.Upstream, before)
+	compiled, err := b.compileNodes(e, d.Upstream, before)
 	return compiled, "", err
 }
 
-// upstream compiles an upstream's config as it is stored.
-func (c *Compiler) upstream(key string, stored json.RawMessage, before *gateway.Upstream) (*gateway.Upstream, error) {
+// restsOnOthers reports whether an upstream's config may mean something else although its text is the same.
+func restsOnOthers(config json.RawMessage) bool {
+	return secret.MayRefer(config) || bytes.Contains(config, []byte(`"client_cert_id"`))
+}
+
+// compileNodes compiles the upstream's config that e, as it is stored, declares.
+func (b *builder) compileNodes(e *entry, stored json.RawMessage, before *gateway.Upstream) (*gateway.Upstream, error) {
+	c := b.t.compiler
 	config, unknown := c.Secrets.Substitute(c.Keyring.DecryptFields(stored, clientKey))
 	if len(unknown) > 0 {
-		return &gateway.Upstream{Key: key, Fault: 503, FaultReason: unresolved(unknown)}, nil
+		return &gateway.Upstream{Key: e.Key(), Fault: 503, FaultReason: unresolved(unknown)}, nil
 	}
-	return upstream.Compile(key, config, before)
+	return upstream.CompileWith(e.Key(), config, before, func(id string) (*tls.Certificate, error) {
+		b.t.presenting = b.t.presenting.with(e.Key(), &presenter{id, &e.Object})
+		return b.clientCertificate(id)
+	})
 }
 
 // compileUpstream compiles a shared upstream.
 func (b *builder) compileUpstream(e, old *entry) error {
 	before, _ := priorOf[*gateway.Upstream](old)
 	compiled := before
-	if before == nil || !bytes.Equal(old.Value, e.Value) || secret.MayRefer(e.Value) {
+	if before == nil || !bytes.Equal(old.Value, e.Value) || restsOnOthers(e.Value) {
 		var err error
-		if compiled, err = b.t.compiler.upstream(e.Key(), e.Value, before); err != nil {
+		if compiled, err = b.compileNodes(e, e.Value, before); err != nil {
 			// The id exists, so the answer is not that of a missing upstream.
 			broken := &gateway.Upstream{Key: e.Key(), ID: e.ID, Fault: 503, FaultReason: err.Error()}
 			b.t.upstreams = b.t.upstreams.with(e.ID, broken)
@@ -183,7 +193,7 @@ func (b *builder) compileRoute(e, old *entry) error {
 	own, err := b.compilePlugins(e, d, was)
 	ferr := r.readFields(d)
 	var uerr, cerr error
-	r.route.Upstream, r.route.UpstreamID, uerr = b.t.compiler.compileTarget(e, d, was, inline)
+	r.route.Upstream, r.route.UpstreamID, uerr = b.compileTarget(e, d, was, inline)
 	r.conditions, r.body, cerr = b.compileConditions(d)
 	err = first(ferr, uerr, err, cerr, checkUnsupported(d))
 	r.inherit(d)

@@ -100,6 +100,37 @@ func (c *Compiler) ssl(o gateway.Object) (*gateway.SSL, error) {
 	return s, errors.Join(errs...)
 }
 
+// presenter is an object whose upstream presents the certificate of an ssl object to its nodes.
+type presenter struct {
+	ssl    string
+	object *gateway.Object
+}
+
+// clientCertificate returns the pair of an ssl object of the type client.
+func (b *builder) clientCertificate(id string) (*tls.Certificate, error) {
+	e := b.t.objects[kindSSLs].get(id)
+	if e == nil {
+		return nil, errors.New("the ssl object does not exist")
+	}
+	c := b.t.compiler
+	resolved, unknown := c.Secrets.Substitute(c.Keyring.DecryptFields(e.Value, sslKeys...))
+	if len(unknown) > 0 {
+		return nil, errors.New(unresolved(unknown))
+	}
+	var d sslDocument
+	if err := json.Unmarshal(resolved, &d); err != nil {
+		return nil, err
+	}
+	if d.Type != "client" {
+		return nil, errors.New("the ssl object is not of the type client")
+	}
+	pair, err := tls.X509KeyPair([]byte(d.Cert), []byte(d.Key))
+	if err != nil {
+		return nil, err
+	}
+	return &pair, nil
+}
+
 // certificatesOf returns the pairs that can be presented and what is wrong with the others.
 func certificatesOf(d *sslDocument) (certs []tls.Certificate, errs []error) {
 	add := func(what, cert, key string) {

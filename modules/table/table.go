@@ -32,6 +32,8 @@ type Table struct {
 	serviceRoutes, configRoutes, groupConsumers *tree[string]
 	// referring has the objects with references to secrets that are kept elsewhere, by key.
 	referring *tree[gateway.Object]
+	// presenting has the objects whose upstreams present a certificate that an ssl object keeps, by key.
+	presenting *tree[presenter]
 	// forms and graphQLs count the routes whose conditions look at the body.
 	forms, graphQLs int
 }

@@ -6,6 +6,7 @@ package upstream
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -59,9 +60,20 @@ type config struct {
 // An upstream that can be stored but not served has a Fault. A *gateway.Refusal says that it should not be stored.
 //
 // Nodes given by name are dialled by name, through the system's resolver. `checks` gives the upstream Health, which does
-// nothing before a health.Pool has it. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the certificate the node
-// would be spoken to as somebody else.
+// nothing before a health.Pool has it. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the
+// certificate the node would be spoken to as somebody else: see [CompileWith].
 func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
+	return CompileWith(key, raw, prior, func(string) (*tls.Certificate, error) {
+		return nil, errors.New("certificates cannot be referred to from here: put the pair into tls.client_cert and tls.client_key")
+	})
+}
+
+// Certificates returns the pair of the ssl object of that id, which has to be of the type client.
+type Certificates func(id string) (*tls.Certificate, error)
+
+// CompileWith is Compile where `tls.client_cert_id` can be looked up. The upstream has a Fault as long as it cannot be
+// found.
+func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, find Certificates) (*gateway.Upstream, error) {
 	c := config{Type: "roundrobin", Scheme: "http", PassHost: "pass", HashOn: "vars"}
 	c.KeepAlive.Size, c.KeepAlive.IdleTimeout, c.KeepAlive.Requests = 320, 60, 1000
 	if err := json.Unmarshal(raw, &c); err != nil {
@@ -87,6 +99,11 @@ func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway
 			return nil, refuse("failed to load tls.client_cert with tls.client_key: " + err.Error())
 		}
 		u.ClientCertificate = &pair
+	} else if id := idText(c.TLS.ClientCertID); id != "" {
+		var err error
+		if u.ClientCertificate, err = find(id); err != nil {
+			setFault(u, 503, "tls.client_cert_id "+id+": "+err.Error())
+		}
 	}
 	entries, err := parseNodes(c.Nodes)
 	if err != nil {
@@ -104,8 +121,6 @@ func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway
 	case u.Fault != 0:
 	case c.ServiceName != "":
 		setFault(u, 503, "service discovery is not supported yet: service_name "+strconv.Quote(c.ServiceName))
-	case len(c.TLS.ClientCertID) > 0:
-		setFault(u, 503, "tls.client_cert_id is not supported yet: put the pair into tls.client_cert and tls.client_key")
 	case len(u.Nodes) == 0:
 		setFault(u, 503, "the upstream has no nodes")
 	default:

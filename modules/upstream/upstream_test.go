@@ -86,7 +86,7 @@ func TestFaults(t *testing.T) {
 		{`{"service_name":"shop","discovery_type":"dns"}`, 503, `service discovery is not supported yet: service_name "shop"`},
 		{
 			`{"nodes":{"a":1},"tls":{"client_cert_id":"1"}}`, 503,
-			"tls.client_cert_id is not supported yet: put the pair into tls.client_cert and tls.client_key",
+			"tls.client_cert_id 1: certificates cannot be referred to from here: put the pair into tls.client_cert and tls.client_key",
 		},
 	} {
 		u := compile(t, c.config, nil)
