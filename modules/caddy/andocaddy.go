@@ -24,4 +24,6 @@ func init() {
 	caddy.RegisterModule(new(AdminHandler))
 	caddy.RegisterModule(new(adminAPI))
 	caddy.RegisterModule(new(ListenerWrapper))
+	caddy.RegisterModule(new(HandshakeMatcher))
+	caddy.RegisterModule(new(CertificateGetter))
 }

@@ -61,6 +61,9 @@ type App struct {
 	// Send X-APISIX-Upstream-Status with every response of a node; otherwise only with a 5xx.
 	ShowUpstreamStatus bool `json:"show_upstream_status,omitempty"`
 
+	// The server name that a TLS client is taken to mean when it names none. Default: none, and Caddy chooses.
+	FallbackSNI string `json:"fallback_sni,omitempty"`
+
 	// Which event loops serve plain HTTP/1.1 on addresses with the `ando` listener wrapper: ring (io_uring), poll (epoll),
 	// auto (the first of them that this system allows), or off (Go's HTTP server). Default: auto.
 	Lane string `json:"lane,omitempty"`
@@ -77,6 +80,10 @@ type App struct {
 
 	// servers have been told to keep what the gateway remembers of a connection.
 	servers map[*caddyhttp.Server]bool
+
+	// policies are the TLS connection policies that servers have got for ssl objects.
+	policies map[*caddyhttp.Server][]sslPolicy
+	ssls     sslSource
 
 	// settled is closed when Start has ended, or when it is certain that it will not be called.
 	settled chan struct{}
@@ -105,6 +112,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
 	a.declared = map[string]gateway.Object{}
 	a.servers = map[*caddyhttp.Server]bool{}
+	a.policies, a.ssls = map[*caddyhttp.Server][]sslPolicy{}, sslSource{a}
 	a.settled = make(chan struct{})
 	a.settle = sync.OnceFunc(func() { close(a.settled) })
 
@@ -177,6 +185,7 @@ func (a *App) provisionPlugins() error {
 func (a *App) newSettings() (*gateway.Settings, error) {
 	settings := gateway.DefaultSettings()
 	settings.ShowUpstreamStatus = a.ShowUpstreamStatus
+	settings.FallbackSNI = a.FallbackSNI
 	settings.Log = a.log
 	for _, text := range a.TrustedAddresses {
 		prefix, err := parsePrefix(text)
@@ -313,6 +322,7 @@ func (a *App) generationObjects() []gateway.Object {
 // Stop ends what Start began. It is called on a reload, when the next config has been started, and when a config is
 // given up because another of its apps did not start.
 func (a *App) Stop() error {
+	ports.flush(a)
 	if a.release != nil {
 		a.release()
 	}

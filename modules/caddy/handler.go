@@ -33,6 +33,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app
 	app.rememberConnections(ctx)
+	if err := app.secure(ctx); err != nil {
+		return err
+	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		if _, ok := wrapped.Load(server); !ok {
 			ctx.Logger().Info("connections of this server end with each reload, and Go's HTTP server serves them; the adapter "+
