@@ -208,6 +208,28 @@ func (r *Request) Cookie(name string) (string, bool) {
 	return "", false
 }
 
+// DelCookie removes every cookie of that name and leaves the others as they are.
+func (r *Request) DelCookie(name string) {
+	if _, found := r.Cookie(name); !found {
+		return
+	}
+	for i := range r.Header.fields {
+		f := &r.Header.fields[i]
+		if !EqualFold(f.Name, "Cookie") {
+			continue
+		}
+		kept := make([]string, 0, 8)
+		for pair := range strings.SplitSeq(f.Value, ";") {
+			key, _, ok := strings.Cut(strings.TrimLeft(pair, " \t"), "=")
+			if !ok || key != name {
+				kept = append(kept, pair)
+			}
+		}
+		f.Value = strings.TrimLeft(strings.Join(kept, ";"), " \t")
+	}
+	r.Header.DelFunc(func(field, value string) bool { return value == "" && EqualFold(field, "Cookie") })
+}
+
 func (r *Request) reset() {
 	r.Header.Reset()
 	*r = Request{Header: r.Header, client: r.client, peer: r.peer, local: r.local}

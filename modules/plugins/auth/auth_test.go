@@ -87,13 +87,17 @@ func TestCache(t *testing.T) {
 	sum := sha256.Sum256([]byte("token"))
 	find := func(at time.Time) bool {
 		x := &gateway.Exchange{Table: table, Start: at}
-		credential, _ := cache.Find(x, "p", &sum)
+		credential, _ := cache.Find(x, "p", "s", &sum)
 		return credential != nil && credential == table.byKey["k"]
 	}
 	if find(now) {
 		t.Error("the empty cache knows something")
 	}
-	proof := &Proof{Sum: sum, Key: "k", Config: old, From: 900, Until: 1100}
+	proof := &Proof{Sum: sum, Scope: "s", Key: "k", Config: old, From: 900, Until: 1100}
+	cache.Add(proof)
+	if credential, _ := cache.Find(&gateway.Exchange{Table: table, Start: now}, "p", "other", &sum); credential != nil {
+		t.Error("the proof holds in another scope")
+	}
 	for at, want := range map[int64]bool{899: false, 900: true, 1099: true, 1100: false} {
 		cache.Add(proof)
 		if find(time.Unix(at, 0)) != want {
@@ -127,20 +131,20 @@ func TestCacheIsBounded(t *testing.T) {
 		all.Go(func() {
 			for i := part; i < many; i += 4 {
 				sum := sha256.Sum256([]byte(strconv.Itoa(i)))
-				cache.Add(&Proof{Sum: sum, Key: "k", Config: c, Until: NoUntil})
+				cache.Add(&Proof{Sum: sum, Scope: "s", Key: "k", Config: c, Until: NoUntil})
 			}
 		})
 	}
 	all.Wait()
 	last := sha256.Sum256([]byte("last"))
-	cache.Add(&Proof{Sum: last, Key: "k", Config: c, Until: NoUntil})
-	if credential, _ := cache.Find(x, "p", &last); credential == nil {
+	cache.Add(&Proof{Sum: last, Scope: "s", Key: "k", Config: c, Until: NoUntil})
+	if credential, _ := cache.Find(x, "p", "s", &last); credential == nil {
 		t.Error("the newest is not found")
 	}
 	found := 0
 	for i := range many {
 		sum := sha256.Sum256([]byte(strconv.Itoa(i)))
-		if credential, proof := cache.Find(x, "p", &sum); credential != nil {
+		if credential, proof := cache.Find(x, "p", "s", &sum); credential != nil {
 			if proof.Sum != sum {
 				t.Fatal("found another one")
 			}

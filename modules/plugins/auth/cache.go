@@ -16,6 +16,8 @@ import (
 // immutable.
 type Proof struct {
 	Sum [sha256.Size]byte
+	// Scope is what else the proof depends on: a config that reads the same thing in another way has another one.
+	Scope string
 	// Key is what Table.Credential finds the credential by.
 	Key string
 	// Config is the Config of the credential that it was verified with: a pointer, so that a credential that changed, or
@@ -46,6 +48,16 @@ type Cache struct {
 	turn atomic.Uint32
 }
 
+// Sum returns the hash of what somebody presents.
+func Sum(text string) [sha256.Size]byte {
+	// A buffer of its own keeps a text of the usual length off the heap.
+	var buffer [1024]byte
+	if len(text) <= len(buffer) {
+		return sha256.Sum256(buffer[:copy(buffer[:], text)])
+	}
+	return sha256.Sum256([]byte(text))
+}
+
 // cacheSlots is half the number of proofs that are kept.
 const cacheSlots = 4096
 
@@ -55,12 +67,12 @@ func (c *Cache) slots(sum *[sha256.Size]byte) [2]*atomic.Pointer[Proof] {
 	return [2]*atomic.Pointer[Proof]{&c.ways[0][a%cacheSlots], &c.ways[1][b%cacheSlots]}
 }
 
-// Find returns the credential of plugin that was proven for sum, and the proof; nil when nothing is known, the time does
+// Find returns the credential of plugin that was proven for sum in a scope, and the proof; nil when nothing is known, the time does
 // not fit or the credential is no longer the same.
-func (c *Cache) Find(x *gateway.Exchange, plugin string, sum *[sha256.Size]byte) (*gateway.Credential, *Proof) {
+func (c *Cache) Find(x *gateway.Exchange, plugin, scope string, sum *[sha256.Size]byte) (*gateway.Credential, *Proof) {
 	for _, slot := range c.slots(sum) {
 		p := slot.Load()
-		if p == nil || p.Sum != *sum {
+		if p == nil || p.Sum != *sum || p.Scope != scope {
 			continue
 		}
 		credential := x.Table.Credential(plugin, p.Key)

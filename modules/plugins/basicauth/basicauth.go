@@ -55,7 +55,7 @@ type credential struct {
 // matches reports whether the password is it, as it is or without white space: what APISIX removes, because so many
 // clients encode a line break with it.
 func (c *credential) matches(password string) bool {
-	asIs, stripped := sha256.Sum256([]byte(password)), sha256.Sum256([]byte(auth.WithoutSpace(password)))
+	asIs, stripped := auth.Sum(password), auth.Sum(auth.WithoutSpace(password))
 	return subtle.ConstantTimeCompare(asIs[:], c.password[:])|subtle.ConstantTimeCompare(stripped[:], c.password[:]) == 1
 }
 
@@ -90,8 +90,8 @@ func (b *basicAuth) Rewrite(x *gateway.Exchange) gateway.Verdict {
 	case several:
 		return b.fail(x, invalid)
 	}
-	sum := sha256.Sum256([]byte(field))
-	known, _ := proven.Find(x, name, &sum)
+	sum := auth.Sum(field)
+	known, _ := proven.Find(x, name, "", &sum)
 	if known == nil {
 		user, password, ok := auth.ParseBasic(field, "Basic")
 		if !ok {
