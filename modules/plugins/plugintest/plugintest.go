@@ -17,7 +17,7 @@ import (
 )
 
 // Config is a config and the beginning of the text that refuses it; without one it is to be accepted.
-type Config struct{ Text, Want string }
+type Config = struct{ Text, Want string }
 
 // Check holds a plugin to what becomes of configs on their way in: the schema first, then New.
 func Check(t *testing.T, plugin string, configs []Config) {
