@@ -5,11 +5,10 @@
 package auth
 
 import (
-	"bytes"
-	"encoding/json"
 	"strings"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/plugins/reply"
 )
 
 // Config is the part that the configs of authentication plugins have in common.
@@ -64,15 +63,7 @@ const challengeField = "WWW-Authenticate"
 var invalidUser = Message("Invalid user authorization")
 
 // Message returns the body that says text in APISIX's form.
-func Message(text string) []byte {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(map[string]string{"message": text}); err != nil {
-		panic(err)
-	}
-	return body.Bytes()
-}
+func Message(text string) []byte { return reply.JSON("message", text) }
 
 // Only returns the value of a field. more says that there are several lines of it: two credentials are none, since
 // whoever reads the request next may take the other one.

@@ -49,17 +49,6 @@ func FuzzParseBasic(f *testing.F) {
 	})
 }
 
-func TestMessage(t *testing.T) {
-	for text, want := range map[string]string{
-		"no":         `{"message":"no"}` + "\n",
-		`a "b" <c>&`: `{"message":"a \"b\" <c>&"}` + "\n",
-	} {
-		if got := string(Message(text)); got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-	}
-}
-
 func TestWithoutBearer(t *testing.T) {
 	for field, want := range map[string]string{
 		"Bearer x": "x", "bearer x": "x", "x": "x", "Bearer": "Bearer", "Bearer ": "Bearer ", "": "", "Bearers x": "Bearers x",

@@ -4,9 +4,11 @@
 package standard
 
 import (
+	_ "github.com/andogate/ando/modules/plugins/attachconsumerlabel"
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
 	_ "github.com/andogate/ando/modules/plugins/clientcontrol"
+	_ "github.com/andogate/ando/modules/plugins/consumerrestriction"
 	_ "github.com/andogate/ando/modules/plugins/cors"
 	_ "github.com/andogate/ando/modules/plugins/csrf"
 	_ "github.com/andogate/ando/modules/plugins/datamask"
@@ -15,7 +17,10 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/iprestriction"
 	_ "github.com/andogate/ando/modules/plugins/jwtauth"
 	_ "github.com/andogate/ando/modules/plugins/keyauth"
+	_ "github.com/andogate/ando/modules/plugins/limitcount"
 	_ "github.com/andogate/ando/modules/plugins/opa"
+	_ "github.com/andogate/ando/modules/plugins/proxybuffering"
+	_ "github.com/andogate/ando/modules/plugins/proxycontrol"
 	_ "github.com/andogate/ando/modules/plugins/publicapi"
 	_ "github.com/andogate/ando/modules/plugins/realip"
 	_ "github.com/andogate/ando/modules/plugins/refererrestriction"
