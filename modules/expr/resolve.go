@@ -16,3 +16,23 @@ func (t *Template) Resolve(x *gateway.Exchange) (text string, ok bool) {
 	}
 	return "", false
 }
+
+// AppendResolved is Resolve into memory of the caller's: it appends the text to dst, and returns dst as it was when none of
+// the variables was there.
+func (t *Template) AppendResolved(dst []byte, x *gateway.Exchange) (text []byte, ok bool) {
+	from := len(dst)
+	for i := range t.parts {
+		part := &t.parts[i]
+		if part.read == nil {
+			dst = append(dst, part.text...)
+			continue
+		}
+		value, there := part.read(x)
+		ok = ok || there && value != ""
+		dst = append(dst, value...)
+	}
+	if !ok {
+		return dst[:from], false
+	}
+	return dst, true
+}

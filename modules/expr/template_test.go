@@ -67,6 +67,9 @@ func TestTemplateResolve(t *testing.T) {
 		if got, ok := ParseTemplate(c.text).Resolve(x); got != c.want || ok != c.ok {
 			t.Errorf("%s: Resolve = %q, %v; want %q, %v", c.text, got, ok, c.want, c.ok)
 		}
+		if got, ok := ParseTemplate(c.text).AppendResolved([]byte("~"), x); string(got) != "~"+c.want || ok != c.ok {
+			t.Errorf("%s: AppendResolved = %q, %v; want %q, %v", c.text, got, ok, "~"+c.want, c.ok)
+		}
 	}
 }
 
