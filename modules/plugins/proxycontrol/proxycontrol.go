@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proxycontrol is APISIX's proxy-control plugin: it says whether request bodies may be held back, which Ando never does.
+package proxycontrol
+
+import (
+	_ "embed"
+	"encoding/json"
+
+	"github.com/andogate/ando/modules/gateway"
+)
+
+//go:embed schema.json
+var configSchema []byte
+
+const name = "proxy-control"
+
+func init() {
+	gateway.RegisterPlugin(&gateway.Plugin{Name: name, Priority: 21990, Version: 0.1, Schema: configSchema, New: compile})
+}
+
+// compile returns an instance without hooks: whatever the config says is the case.
+func compile(gateway.Env, json.RawMessage) (any, error) { return struct{}{}, nil }
