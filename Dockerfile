@@ -12,6 +12,7 @@ COPY --from=builder /usr/bin/caddy /usr/bin/caddy
 COPY <<"EOF" /etc/caddy/Caddyfile
 {
 	default_bind ando/
+	auto_https off
 	servers {
 		listener_wrappers {
 			ando
@@ -27,5 +28,9 @@ COPY <<"EOF" /etc/caddy/Caddyfile
 :9080 {
 	ando
 }
+
+https://:9443 {
+	ando
+}
 EOF
-EXPOSE 9080 9180
+EXPOSE 9080 9180 9443 9443/udp

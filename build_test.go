@@ -31,6 +31,7 @@ func main() {
 var modules = []string{
 	"admin.api.ando", "ando", "ando.stores.bolt", "ando.stores.memory", "caddy.listeners.ando", "http.handlers.ando", "http.handlers.ando_admin",
 	"http.handlers.ando_key_auth", "http.handlers.ando_load_balance", "http.handlers.ando_plugin",
+	"tls.get_certificate.ando", "tls.handshake_match.ando",
 }
 
 func TestXcaddyBuild(t *testing.T) {
@@ -64,7 +65,7 @@ func TestDockerfile(t *testing.T) {
 		"FROM caddy:${CADDY_VERSION}-builder AS builder\n",
 		"RUN xcaddy build v${CADDY_VERSION} --with " + modulePath + "=/src\n",
 		"FROM caddy:${CADDY_VERSION}\nCOPY --from=builder /usr/bin/caddy /usr/bin/caddy\n",
-		"EXPOSE 9080 9180\n",
+		"EXPOSE 9080 9180 9443 9443/udp\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the Dockerfile lacks %q", want)

@@ -86,7 +86,7 @@ func newReader(t *testing.T) *reader {
 		),
 		env: []string{
 			"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "CADDY_ADMIN=localhost:" + freePort(t),
-			"ANDO_PORT=" + gatewayPort, "ANDO_ADMIN=localhost:" + adminPort,
+			"ANDO_PORT=" + gatewayPort, "ANDO_TLS_PORT=" + freePort(t), "ANDO_ADMIN=localhost:" + adminPort,
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/andogate/ando/admin/standalone"
 	andocaddy "github.com/andogate/ando/modules/caddy"
@@ -40,7 +41,7 @@ func (apisixAdapter) Adapt(body []byte, options map[string]any) ([]byte, []caddy
 			name = "apisix.json"
 		}
 	}
-	a := &apisixFile{name: name, listen: []string{":" + envOr("ANDO_PORT", "9080")}}
+	a := &apisixFile{name: name, listen: []string{":" + envOr("ANDO_PORT", "9080")}, secure: []string{":" + envOr("ANDO_TLS_PORT", "9443")}}
 	if err := a.read(body); err != nil {
 		return nil, a.warnings, fmt.Errorf("%s: %w", name, err)
 	}
@@ -61,8 +62,8 @@ type apisixFile struct {
 	warnings []caddyconfig.Warning
 
 	app andocaddy.App
-	// listen are the addresses of the gateway.
-	listen []string
+	// listen are the addresses of the gateway, secure those with TLS.
+	listen, secure []string
 }
 
 func (a *apisixFile) warn(format string, args ...any) {
@@ -103,10 +104,8 @@ func (a *apisixFile) readDocument(body []byte) error {
 		}
 		a.app.Objects = append(a.app.Objects, declared)
 	}
-	for _, kind := range []gateway.Kind{gateway.SSLs, gateway.StreamRoutes} {
-		if slices.ContainsFunc(objects, func(o gateway.Object) bool { return o.Kind == kind }) {
-			a.warn("%s: they are kept, but this config listens for plain HTTP only", kind)
-		}
+	if slices.ContainsFunc(objects, func(o gateway.Object) bool { return o.Kind == gateway.StreamRoutes }) {
+		a.warn("%s: they are kept, but this config listens for HTTP only", gateway.StreamRoutes)
 	}
 	if names, given := doc.Plugins(); given {
 		if err := a.allow(names); err != nil {
@@ -153,23 +152,34 @@ func (a *apisixFile) allow(names []string) error {
 
 // config is the whole config, with what the built-in one has around its gateway.
 func (a *apisixFile) config() ([]byte, error) {
-	for i := range a.listen {
-		a.listen[i] = "ando/" + a.listen[i]
-	}
-	server := &caddyhttp.Server{
-		Listen:              a.listen,
-		ListenerWrappersRaw: []json.RawMessage{json.RawMessage(`{"wrapper":"ando"}`)},
-		Routes:              caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{json.RawMessage(`{"handler":"ando"}`)}}},
-		AutoHTTPS:           &caddyhttp.AutoHTTPSConfig{Disabled: true},
+	servers := map[string]*caddyhttp.Server{"srv0": serverOn(a.listen)}
+	if len(a.secure) > 0 {
+		// Its certificates are those of ssl objects.
+		servers["srv1"] = serverOn(a.secure)
+		servers["srv1"].TLSConnPolicies = caddytls.ConnectionPolicies{new(caddytls.ConnectionPolicy)}
 	}
 	persist := false
 	return json.Marshal(caddy.Config{
 		Admin: &caddy.AdminConfig{Config: &caddy.ConfigSettings{Persist: &persist}},
 		AppsRaw: caddy.ModuleMap{
 			"ando": caddyconfig.JSON(&a.app, &a.warnings),
-			"http": caddyconfig.JSON(caddyhttp.App{Servers: map[string]*caddyhttp.Server{"srv0": server}}, &a.warnings),
+			"http": caddyconfig.JSON(caddyhttp.App{Servers: servers}, &a.warnings),
 		},
 	})
+}
+
+// serverOn is a server that does nothing but hand requests to the gateway.
+func serverOn(addresses []string) *caddyhttp.Server {
+	listen := make([]string, len(addresses))
+	for i, address := range addresses {
+		listen[i] = "ando/" + address
+	}
+	return &caddyhttp.Server{
+		Listen:              listen,
+		ListenerWrappersRaw: []json.RawMessage{json.RawMessage(`{"wrapper":"ando"}`)},
+		Routes:              caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{json.RawMessage(`{"handler":"ando"}`)}}},
+		AutoHTTPS:           &caddyhttp.AutoHTTPSConfig{Disabled: true},
+	}
 }
 
 var _ caddyconfig.Adapter = apisixAdapter{}

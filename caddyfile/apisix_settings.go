@@ -72,6 +72,11 @@ type apisixSettings struct {
 		Status             *endpoint `yaml:"status"`
 		TrustedAddresses   []string  `yaml:"trusted_addresses"`
 		ShowUpstreamStatus bool      `yaml:"show_upstream_status_in_response_header"`
+		SSL                struct {
+			Enable      *bool     `yaml:"enable"`
+			Listen      endpoints `yaml:"listen"`
+			FallbackSNI string    `yaml:"fallback_sni"`
+		} `yaml:"ssl"`
 	} `yaml:"apisix"`
 	Deployment struct {
 		Role     string `yaml:"role"`
@@ -98,6 +103,7 @@ type role struct {
 var translated = []string{
 	"apisix.node_listen", "apisix.router.http", "apisix.enable_control", "apisix.control.ip", "apisix.control.port",
 	"apisix.status.ip", "apisix.status.port", "apisix.trusted_addresses", "apisix.show_upstream_status_in_response_header",
+	"apisix.ssl.enable", "apisix.ssl.listen", "apisix.ssl.fallback_sni",
 	"deployment.role", "deployment.role_data_plane.config_provider", "deployment.role_traditional.config_provider",
 	"deployment.role_control_plane.config_provider",
 	"deployment.admin.admin_listen.ip", "deployment.admin.admin_listen.port", "deployment.admin.admin_key", "plugins",
@@ -150,6 +156,16 @@ func (a *apisixFile) apply(s *apisixSettings) error {
 	for _, e := range s.Apisix.NodeListen {
 		a.listen = append(a.listen, e.address("", 9080))
 	}
+	if len(s.Apisix.SSL.Listen) > 0 {
+		a.secure = nil
+	}
+	for _, e := range s.Apisix.SSL.Listen {
+		a.secure = append(a.secure, e.address("", 9443))
+	}
+	if s.Apisix.SSL.Enable != nil && !*s.Apisix.SSL.Enable {
+		a.secure = nil
+	}
+	a.app.FallbackSNI = s.Apisix.SSL.FallbackSNI
 	a.app.Router = s.Apisix.Router.HTTP
 	a.app.TrustedAddresses = s.Apisix.TrustedAddresses
 	a.app.ShowUpstreamStatus = s.Apisix.ShowUpstreamStatus

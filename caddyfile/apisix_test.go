@@ -24,6 +24,7 @@ func TestAdaptAPISIX(t *testing.T) {
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	t.Setenv("ANDO_PORT", "")
+	t.Setenv("ANDO_TLS_PORT", "")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".apisixtest")
 		t.Run(name, func(t *testing.T) {

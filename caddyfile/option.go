@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "control", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
+	"admin", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -31,6 +31,7 @@ var optionWords = []string{
 //		store bolt [<path>] | memory | file [<path>] | standalone
 //		router radixtree_host_uri|radixtree_uri|radixtree_uri_with_parameter
 //		lane auto|ring|poll|off
+//		fallback_sni <name>
 //		trusted_addresses <address or prefix...>
 //		plugins <name...>
 //		show_upstream_status
@@ -75,6 +76,10 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 	case "lane":
 		if !d.AllArgs(&app.Lane) {
 			return d.Errf("lane takes one of auto, ring, poll and off")
+		}
+	case "fallback_sni":
+		if !d.AllArgs(&app.FallbackSNI) {
+			return d.Errf("fallback_sni takes one name")
 		}
 	case "trusted_addresses":
 		words, err := some(d)

@@ -60,6 +60,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h.handle("GET /v1/plugin_metadatas", h.metadatas)
 	h.handle("GET /v1/plugin_metadata/{name}", h.metadata)
+	h.handle("GET /v1/certificates", h.certificates)
 	h.handle("POST /v1/gc", h.collect)
 	h.handle("PUT /v1/plugins/reload", h.reloadPlugins)
 	return h, nil

@@ -90,21 +90,25 @@ func (b *builtIn) announce(w io.Writer) {
 		if err != nil {
 			continue
 		}
-		port := os.Getenv("ANDO_PORT")
-		if port == "" {
-			port = "9080"
-		}
 		app := module.(*andocaddy.App)
 		fmt.Fprintf(w, "\nAndo serves its built-in configuration:\n"+
 			"  gateway    http://localhost:%s\n"+
+			"  with TLS   https://localhost:%s for the names of ssl objects\n"+
 			"  Admin API  http://%s/apisix/admin\n"+
-			"  store      %s\n", port, app.AdminAddress(), app.StoreLocation())
+			"  store      %s\n", envOr("ANDO_PORT", "9080"), envOr("ANDO_TLS_PORT", "9443"), app.AdminAddress(), app.StoreLocation())
 		if b.taken {
 			fmt.Fprintf(w, "  `ando reload` and `ando stop` do not reach this process: %s is taken\n", b.caddyAdmin)
 		}
 		fmt.Fprintf(w, "Next: curl http://%s/apisix/admin/routes, or write a Caddyfile and run again.\n\n", app.AdminAddress())
 		return
 	}
+}
+
+func envOr(name, standard string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return standard
 }
 
 var _ caddyconfig.Adapter = (*builtIn)(nil)

@@ -18,9 +18,9 @@ const longDescription = `Ando is an API gateway: APISIX's Admin API and routing 
 
 Everything that Caddy does works as it does there: 'ando run --config Caddyfile', 'ando reload', 'ando adapt',
 'ando validate', 'ando list-modules'. 'ando run' alone, where there is no Caddyfile, serves a built-in configuration:
-the gateway on port 9080, the Admin API on localhost:9180, objects in one file in Caddy's data directory.
+the gateway on port 9080, and with TLS on 9443, the Admin API on localhost:9180, objects in one file in Caddy's data directory.
 
-In the environment ANDO_PORT, ANDO_ADMIN (an address) and ANDO_STORE (a file) change these three.`
+In the environment ANDO_PORT, ANDO_TLS_PORT, ANDO_ADMIN (an address) and ANDO_STORE (a file) change these four.`
 
 func main() {
 	caddy.CustomBinaryName = "ando"

@@ -37,7 +37,7 @@ type machine struct {
 	t   *testing.T
 	dir string
 
-	port, admin, caddyAdmin string
+	port, tlsPort, admin, caddyAdmin string
 }
 
 func newMachine(t *testing.T) *machine {
@@ -45,7 +45,7 @@ func newMachine(t *testing.T) *machine {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	return &machine{t: t, dir: t.TempDir(), port: freePort(t), admin: freePort(t), caddyAdmin: freePort(t)}
+	return &machine{t: t, dir: t.TempDir(), port: freePort(t), tlsPort: freePort(t), admin: freePort(t), caddyAdmin: freePort(t)}
 }
 
 // freePort returns a port that nobody listened on a moment ago.
@@ -79,7 +79,7 @@ func (m *machine) command(args ...string) *exec.Cmd {
 	cmd.Dir = m.dir
 	cmd.Env = append(os.Environ(), "ANDO_TEST_PROCESS=1",
 		"HOME="+m.dir, "XDG_DATA_HOME="+filepath.Join(m.dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(m.dir, "config"),
-		"CADDY_ADMIN=localhost:"+m.caddyAdmin, "ANDO_PORT="+m.port, "ANDO_ADMIN=localhost:"+m.admin)
+		"CADDY_ADMIN=localhost:"+m.caddyAdmin, "ANDO_PORT="+m.port, "ANDO_TLS_PORT="+m.tlsPort, "ANDO_ADMIN=localhost:"+m.admin)
 	return cmd
 }
 

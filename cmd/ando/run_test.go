@@ -5,7 +5,10 @@
 package main
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -13,6 +16,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/andogate/ando/modules/gateway/gatewaytest/certtest"
 )
 
 const (
@@ -67,6 +74,50 @@ func TestBuiltIn(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 	m.start("run").waitFor(t, "Next: curl")
 	checkIntroduced(t, m)
+}
+
+// The built-in configuration serves what ssl objects say, over every version of HTTP, and after a restart.
+func TestBuiltInTLS(t *testing.T) {
+	m := newMachine(t)
+	p := m.start("run")
+	introduce(t, m, node(t, "n1"))
+	ca := certtest.New(t, "ca")
+	pair := ca.Issue(t, "shop.test")
+	raw, err := json.Marshal(map[string]string{"sni": "shop.test", "cert": pair.Cert, "key": pair.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := send(t, "PUT", m.adminURL("/apisix/admin/ssls/1"), string(raw)); got.status != 201 {
+		t.Fatalf("ssl: %+v", got)
+	}
+	for range 2 {
+		tlsConfig := &tls.Config{ServerName: "shop.test", RootCAs: ca.Pool()}
+		for proto, wire := range map[string]http.RoundTripper{
+			"HTTP/1.1": &http.Transport{TLSClientConfig: tlsConfig, DisableKeepAlives: true},
+			"HTTP/2.0": &http.Transport{TLSClientConfig: tlsConfig.Clone(), DisableKeepAlives: true, ForceAttemptHTTP2: true},
+			"HTTP/3.0": &http3.Transport{TLSClientConfig: tlsConfig.Clone()},
+		} {
+			r, err := http.NewRequest("GET", "https://127.0.0.1:"+m.tlsPort+"/api/x?apikey=jacks-key", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = "shop.test"
+			res, err := wire.RoundTrip(r)
+			if err != nil {
+				t.Fatalf("%s: %v", proto, err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if res.Proto != proto || string(body) != "n1 /api/x jack" {
+				t.Errorf("%s: got %s %d %s", proto, res.Proto, res.StatusCode, body)
+			}
+			if want := fmt.Sprintf(`h3=":%s"; ma=2592000`, m.tlsPort); proto != "HTTP/3.0" && res.Header.Get("Alt-Svc") != want {
+				t.Errorf("%s: got Alt-Svc %q, want %q", proto, res.Header.Get("Alt-Svc"), want)
+			}
+		}
+		p.stop(syscall.SIGTERM)
+		p = m.start("run")
+	}
 }
 
 func TestBuiltInWithCaddysEndpointTaken(t *testing.T) {
@@ -311,7 +362,7 @@ func TestRefusals(t *testing.T) {
 func TestStoreInUse(t *testing.T) {
 	m := newMachine(t)
 	m.start("run")
-	m.port, m.admin, m.caddyAdmin = freePort(t), freePort(t), freePort(t)
+	m.port, m.tlsPort, m.admin, m.caddyAdmin = freePort(t), freePort(t), freePort(t), freePort(t)
 	if out := m.mustFail("run"); !strings.Contains(out, "ando.db") {
 		t.Errorf("it does not name the store:\n%s", out)
 	}

@@ -116,6 +116,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.settled = make(chan struct{})
 	a.settle = sync.OnceFunc(func() { close(a.settled) })
 
+	if err := ctx.GetMetricsRegistry().Register(sslMetrics{a}); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	if a.Admin == nil {
 		a.Admin = new(AdminConfig)
 	}
