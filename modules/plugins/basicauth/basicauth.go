@@ -78,7 +78,11 @@ func compileCredential(_ gateway.Env, config json.RawMessage) (key string, compi
 	if err := json.Unmarshal(config, &c); err != nil {
 		return "", nil, fmt.Errorf("basic-auth: %w", err)
 	}
-	return c.Username, &credential{c.Username, sha256.Sum256([]byte(c.Password))}, nil
+	if auth.IsReference(c.Password) {
+		// A password that could not be had is nobody's, least of all its own name.
+		return c.Username, &credential{username: c.Username}, nil
+	}
+	return c.Username, &credential{c.Username, auth.Sum(c.Password)}, nil
 }
 
 // Rewrite implements gateway.Rewriter.

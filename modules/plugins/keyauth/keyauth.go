@@ -81,8 +81,9 @@ func (k *keyAuth) Rewrite(x *gateway.Exchange) gateway.Verdict {
 	if several {
 		return k.fail(x, unknownKey)
 	}
+	// A key that is kept elsewhere and could not be had is found by its reference, which is no secret.
 	credential := x.Table.Credential(name, key)
-	if credential == nil {
+	if credential == nil || auth.IsReference(key) {
 		return k.fail(x, unknownKey)
 	}
 	if k.gate.Hide {
