@@ -34,6 +34,8 @@ type Options struct {
 	KeepAliveTimeout time.Duration
 	// KeepAlivePool is how many idle connections are kept per host; 0 is DefaultKeepAlivePool.
 	KeepAlivePool int
+	// HTTP2 speaks HTTP/2 alone, also without TLS: for gRPC.
+	HTTP2 bool
 	// FollowRedirects follows up to ten of them. Without it a redirect is the answer.
 	FollowRedirects bool
 	// Proxy is the address of an HTTP proxy for plain and TLS calls; empty is none. The environment is not looked at.
@@ -115,6 +117,11 @@ func newTransport(options Options) (*http.Transport, error) {
 	}
 	if transport.MaxIdleConnsPerHost == 0 {
 		transport.MaxIdleConnsPerHost = DefaultKeepAlivePool
+	}
+	if options.HTTP2 {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP2(true)
+		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 	if options.Proxy != "" {
 		proxy, err := parseProxy(options.Proxy)

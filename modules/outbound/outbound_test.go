@@ -99,6 +99,24 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+func TestHTTP2(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	for http2, want := range map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"} {
+		res, err := client(t, Options{HTTP2: http2}).Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadAll(res, 100); string(got) != want || err != nil {
+			t.Errorf("got %s (%v), want %s", got, err, want)
+		}
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	release := make(chan bool)
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
