@@ -38,6 +38,14 @@ import (
 // full says that the long forms are asked for.
 var full = os.Getenv("ANDO_INTEROP") == "full"
 
+// lanes are the ways to serve HTTP/1.1 that a test goes through.
+func lanes() []string {
+	if testing.Short() {
+		return []string{"auto"}
+	}
+	return []string{"auto", "poll", "off"}
+}
+
 // patience bounds the wait for what is bound to happen.
 const patience = 30 * time.Second
 

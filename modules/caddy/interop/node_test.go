@@ -172,7 +172,7 @@ func TestNodes(t *testing.T) {
 	for name, run := range map[string]func(*testing.T) server{"nginx": runNginx, "Apache httpd": runApache, "HAProxy": runHAProxy} {
 		t.Run(name, func(t *testing.T) {
 			s := run(t)
-			for _, lane := range []string{"auto", "poll", "off"} {
+			for _, lane := range lanes() {
 				t.Run(lane, func(t *testing.T) {
 					compare(t, s, s.address, start(t, lane, route(to("http", s.address))), true)
 				})
