@@ -50,8 +50,10 @@ func TestLargeBodies(t *testing.T) {
 			name, method, query string
 			length              int64
 		}{
-			{"response of known length", "GET", "?sized", size}, {"response", "GET", "", -1},
-			{"request of known length", "PUT", "", size}, {"request", "PUT", "", -1},
+			{"response of known length", "GET", "?sized", size},
+			{"response", "GET", "", -1},
+			{"request of known length", "PUT", "", size},
+			{"request", "PUT", "", -1},
 		} {
 			t.Run(scheme+" "+c.name, func(t *testing.T) {
 				var body io.Reader
