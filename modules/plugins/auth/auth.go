@@ -54,11 +54,12 @@ func (g *Gate) FailWith(x *gateway.Exchange, status int, body []byte) gateway.Ve
 		}
 		status, body = 401, invalidUser
 	}
-	x.Response.Header.Set(challengeField, g.challenge)
+	x.Response.Header.Set(Challenge, g.challenge)
 	return x.Exit(status, body)
 }
 
-const challengeField = "WWW-Authenticate"
+// Challenge is the field that says how to authenticate (RFC 9110 section 11.6.1).
+const Challenge = "WWW-Authenticate"
 
 var invalidUser = Message("Invalid user authorization")
 

@@ -209,7 +209,7 @@ func appendText(b []byte, x *gateway.Exchange, p *params, form int) ([]byte, boo
 		// A line break in it would pass for a signed field.
 		return b, r.Path != r.EscapedPath && strings.IndexByte(r.Path, '\n') < 0
 	}
-	return b, r.Target != ""
+	return b, r.Target != r.RequestURI()
 }
 
 func appendTarget(b []byte, path, query string) []byte {
