@@ -50,6 +50,16 @@ type Recompiler interface {
 	Recompile(prior Table, rev uint64, objects []Object) (table Table, faults []error)
 }
 
+// HostTable is implemented by tables that know the hosts of their routes.
+type HostTable interface {
+	Table
+	// Hosts yields the hosts that routes name, their own or their service's, each once: in lower case, some with a leading
+	// asterisk. Routes that are switched off do not count.
+	Hosts() iter.Seq[string]
+	// ServesHost reports whether a route names the host; with wildcards also by a pattern.
+	ServesHost(host string, wildcards bool) bool
+}
+
 // CheckedTable is implemented by tables that know which of their upstreams have Health.
 type CheckedTable interface {
 	Table

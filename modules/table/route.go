@@ -324,6 +324,7 @@ func (b *builder) enterRule(r *rule) {
 		return
 	}
 	b.t.router.add(r)
+	b.t.hosts = b.t.hosts.counted(r.hosts, 1)
 	b.countBody(r, 1)
 }
 
@@ -337,6 +338,7 @@ func (b *builder) retireRule(r *rule) {
 	}
 	if !r.off {
 		b.t.router.remove(r)
+		b.t.hosts = b.t.hosts.counted(r.hosts, -1)
 		b.countBody(r, -1)
 	}
 }

@@ -26,6 +26,7 @@ type Table struct {
 	checked     *tree[gateway.Upstream]
 	credentials []credentialIndex
 	ssls        sslIndex
+	hosts       hostIndex
 	globals     *gateway.Chain
 
 	// What refers to what, by idPair of both ids: routes to services and plugin configs, consumers to groups.
