@@ -69,6 +69,9 @@ func TestTable(t *testing.T) {
 
 // TestMillion: a million keys are held, whatever they are, and the memory is what MaxKeys says.
 func TestMillion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a table")
+	}
 	const million = 1_000_000
 	type window struct{ a, b, c int64 }
 	table := new(Table[window])
@@ -101,6 +104,9 @@ func TestMillion(t *testing.T) {
 
 // TestFull: a full table stays as large as it is, and gives up what would end soonest, roughly.
 func TestFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a table")
+	}
 	table := new(Table[int64])
 	scope := NewScope("full")
 	random := rand.New(rand.NewPCG(3, 4))
@@ -134,6 +140,9 @@ func TestFull(t *testing.T) {
 
 // TestHeld: what is held stays, and a table full of it takes no more.
 func TestHeld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a table")
+	}
 	table := new(Table[int64])
 	scope := NewScope("held")
 	full := 0

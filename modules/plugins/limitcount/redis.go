@@ -39,12 +39,12 @@ func fixAnswer(q quota, answer []int64, err error) (state, error) {
 	return fixedState(q, answer[0], answer[1]*int64(time.Millisecond)), nil
 }
 
-// slideScript is sliding.admit by the clock of Redis, which is the same for all gateways.
+// slideSource is sliding.admit by the clock of Redis, which is the same for all gateways.
 //
 //	KEYS  a hash: w the number of the window, u what is used of it, b what was used of the one before
 //	ARGV  its length in milliseconds, the cost, the limit, 1 to count the cost whatever the limit says
 //	gives 1 when admitted, what remains, the milliseconds until the reset
-var slideScript = limit.NewScript(`
+const slideSource = `
 local size, cost, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -71,7 +71,9 @@ used = used + cost
 redis.call('HSET', KEYS[1], 'w', w, 'u', used, 'b', before)
 redis.call('PEXPIRE', KEYS[1], size + left)
 return {1, math.max(0, math.floor(limit - used - overlap)), left}
-`)
+`
+
+var slideScript = limit.NewScript(slideSource)
 
 // slideKey keeps windows of different lengths apart.
 func slideKey(key string, q quota) string {
