@@ -4,6 +4,7 @@ package health
 
 import (
 	"crypto/tls"
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ type Checker struct {
 	request []byte
 	// hostless says that each node has a Host of its own, which request lacks.
 	hostless bool
+	// asked has the method, which decides what a response looks like.
+	asked *http.Request
 }
 
 // record is what is known of an object's nodes. It outlives versions.
@@ -50,10 +53,13 @@ type target struct {
 	// gone says that the object has the address no more.
 	gone    bool
 	probing bool
+	flight  flight
 	// reason is how the last failure that counted looked; since is when the status last turned.
 	reason string
 	since  time.Time
 	probed time.Time
+	// kept is the connection for the next probe; nil is none, and while there is a probe it has it.
+	kept *kept
 }
 
 // New returns the checker of an object's new version. u is complete but for Health. prior is the version before, or
@@ -80,14 +86,14 @@ func New(config *Config, u *gateway.Upstream, prior gateway.HealthObserver) *Che
 		}
 		fallthrough
 	case "http":
-		c.request, c.hostless = newRequest(a, host), host == ""
+		c.request, c.hostless, c.asked = newRequest(a, host), host == "", &http.Request{Method: a.Method}
 	}
 	return c
 }
 
 // newRequest writes a probe's request. Without a host the end is left out, from the Host field on.
 func newRequest(a *Active, host string) []byte {
-	text := a.Method + " " + a.Path + " HTTP/1.1\r\nConnection: close\r\n"
+	text := a.Method + " " + a.Path + " HTTP/1.1\r\n"
 	for _, field := range a.Fields {
 		text += field + "\r\n"
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,17 +19,22 @@ const (
 	// maxProbes bounds the probes of a pool that are under way, and with them its sockets.
 	maxProbes = 1024
 	// tick is how precisely probes begin: those due within one begin together, and the process wakes once for them.
-	tick = 20 * time.Millisecond
+	tick = 50 * time.Millisecond
+	// maxIdleWorkers is how many goroutines wait for the next probe rather than end after one.
+	maxIdleWorkers = 64
 )
 
 // Pool probes the nodes of the upstreams that are in use. It is safe for concurrent use. One goroutine waits for whatever
-// is due next, whatever the number of nodes; each probe under way has one more.
+// is due next, whatever the number of nodes; each probe under way has one more, and a few wait for the next.
 type Pool struct {
 	newest func() *zap.Logger
 	life   context.Context
 	stop   context.CancelFunc
 	// woken has room for one: the queue's head has changed.
 	woken chan struct{}
+	// jobs has no room: what is sent has a worker that waits.
+	jobs  chan func()
+	idle  atomic.Int64
 	ended sync.WaitGroup
 
 	mu      sync.Mutex
@@ -45,7 +51,7 @@ func NewPool(log func() *zap.Logger) *Pool {
 	if log == nil {
 		log = zap.NewNop
 	}
-	p := &Pool{newest: log, woken: make(chan struct{}, 1), records: make(map[string]*record)}
+	p := &Pool{newest: log, woken: make(chan struct{}, 1), jobs: make(chan func()), records: make(map[string]*record)}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.ended.Go(p.schedule)
 	return p
@@ -141,6 +147,9 @@ func (p *Pool) setTargets(r *record, nodes []*gateway.Node) {
 			delete(before, node.Addr)
 		}
 		t.node = node
+		// The new version may ask elsewhere.
+		t.kept.close()
+		t.kept = nil
 		r.targets = append(r.targets, t)
 		p.plan(t)
 	}
@@ -168,6 +177,9 @@ func (p *Pool) plan(t *target) {
 
 func (p *Pool) remove(t *target) {
 	t.gone = true
+	t.flight.end()
+	t.kept.close()
+	t.kept = nil
 	p.queue.remove(t)
 	t.record.waiting = slices.DeleteFunc(t.record.waiting, func(other *target) bool { return other == t })
 }
@@ -248,14 +260,37 @@ func (p *Pool) launch(t *target, now time.Time) {
 	p.probing++
 	r.probing++
 	t.probing, t.probed = true, now
-	version, node := r.version, t.node
-	p.ended.Go(func() {
-		e, reason := version.probe(p.life, node)
+	version, node, conn := r.version, t.node, t.kept
+	t.kept = nil
+	job := func() {
+		e, reason, conn := version.probe(p.life, &t.flight, node, conn)
 		if p.life.Err() == nil {
 			p.record(t, version, node, e, reason)
 		}
-		p.land(t)
-	})
+		p.land(t, version, conn)
+	}
+	select {
+	case p.jobs <- job:
+	default:
+		p.ended.Go(func() { p.work(job) })
+	}
+}
+
+// work does a job and then waits for others, unless enough workers do: a goroutine that has probed has the stack for it.
+func (p *Pool) work(job func()) {
+	for {
+		job()
+		if p.idle.Add(1) > maxIdleWorkers {
+			p.idle.Add(-1)
+			return
+		}
+		select {
+		case job = <-p.jobs:
+			p.idle.Add(-1)
+		case <-p.life.Done():
+			return
+		}
+	}
 }
 
 // record counts what a probe found, unless the target or what is asked of it has changed meanwhile.
@@ -269,10 +304,15 @@ func (p *Pool) record(t *target, version *Checker, node *gateway.Node, e event, 
 }
 
 // land makes room for the next probe and says when the target is probed again.
-func (p *Pool) land(t *target) {
+func (p *Pool) land(t *target, version *Checker, conn *kept) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := t.record
+	if !p.closed && !t.gone && r.version == version && statusOf(t.node.State.Health.Load()) == Healthy {
+		t.kept = conn
+	} else {
+		conn.close()
+	}
 	if p.probing--; p.probing == maxProbes-1 {
 		p.rouse()
 	}

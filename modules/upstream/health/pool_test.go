@@ -144,7 +144,7 @@ func TestRequest(t *testing.T) {
 		}
 		got.WriteByte(b)
 	}
-	want := "POST /up?a=b HTTP/1.1\r\nConnection: close\r\nX-A: 1\r\nUser-Agent: probe\r\nContent-Length: 4\r\nHost: h.example\r\n\r\nping"
+	want := "POST /up?a=b HTTP/1.1\r\nX-A: 1\r\nUser-Agent: probe\r\nContent-Length: 4\r\nHost: h.example\r\n\r\nping"
 	if got.String() != want {
 		t.Errorf("got\n%q\nwant\n%q", got.String(), want)
 	}
@@ -196,11 +196,11 @@ func TestProbes(t *testing.T) {
 		{"http refused", `{"active":{}}`, gone.Addr().String(), event{tcpFailure, 2}, "connection refused"},
 		{"http without an answer", `{"active":{"timeout":0.05}}`, mute.Addr().String(), event{timeoutFailure, 3}, "no answer within 50ms"},
 		{"closed", `{"active":{}}`, answering(""), event{tcpFailure, 2}, "the connection closed before an answer"},
-		{"cut", `{"active":{}}`, answering("HTTP/1.1 20"), event{tcpFailure, 2}, "the connection closed before an answer"},
+		{"cut", `{"active":{}}`, answering("HTTP/1.1 200 OK\r\nA: "), event{tcpFailure, 2}, "the connection closed before an answer"},
 		{"not HTTP", `{"active":{}}`, answering("SSH-2.0-x\r\n"), event{httpFailure, 5}, "the answer is not HTTP"},
 		{"no status", `{"active":{}}`, answering("HTTP/1.1 OK\r\n"), event{httpFailure, 5}, "the answer is not HTTP"},
-		{"endless", `{"active":{}}`, answering(strings.Repeat("x", 2*maxStatusLine)), event{httpFailure, 5}, "the answer is not HTTP"},
-		{"old HTTP", `{"active":{}}`, answering("HTTP/1.0  503\n"), event{httpFailure, 5}, "status 503"},
+		{"endless", `{"active":{}}`, answering(strings.Repeat("x", 2*maxHead)), event{httpFailure, 5}, "the answer is not HTTP"},
+		{"old HTTP", `{"active":{}}`, answering("HTTP/1.0 503\r\n\r\n"), event{httpFailure, 5}, "status 503"},
 		{"tcp", `{"active":{"type":"tcp"}}`, mute.Addr().String(), event{success, 2}, "connected"},
 		{"tcp refused", `{"active":{"type":"tcp"}}`, gone.Addr().String(), event{tcpFailure, 2}, "connection refused"},
 		{"https", `{"active":{"type":"https","https_verify_certificate":false}}`, secure.Listener.Addr().String(), event{success, 2}, "status 200"},
@@ -215,7 +215,8 @@ func TestProbes(t *testing.T) {
 			if c.want.kind != timeoutFailure {
 				checker.config.Active.Timeout = patience
 			}
-			got, reason := checker.probe(context.Background(), node)
+			got, reason, kept := checker.probe(context.Background(), new(flight), node, nil)
+			kept.close()
 			if got != c.want || !strings.Contains(reason, c.reason) {
 				t.Errorf("got %v because of %q, want %v because of %q", got, reason, c.want, c.reason)
 			}

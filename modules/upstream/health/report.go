@@ -31,8 +31,11 @@ type NodeReport struct {
 	Next time.Time
 }
 
-// Report returns what is known of an object. ok is false when it is not checked.
+// Report returns what is known of an object. ok is false when it is not checked. A nil pool checks nothing.
 func (p *Pool) Report(key string) (report Report, ok bool) {
+	if p == nil {
+		return Report{}, false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.records[key]
