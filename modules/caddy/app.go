@@ -325,6 +325,7 @@ func (a *App) generationObjects() []gateway.Object {
 // Stop ends what Start began. It is called on a reload, when the next config has been started, and when a config is
 // given up because another of its apps did not start.
 func (a *App) Stop() error {
+	ports.flush(a)
 	if a.release != nil {
 		a.release()
 	}

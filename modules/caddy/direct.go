@@ -11,34 +11,48 @@ import (
 	"github.com/andogate/ando/modules/lane"
 )
 
-// gatewayHosts reports whether the server, as configured, would do nothing with a request but give it to the `ando`
-// handler, and for which hosts: nil means all. It is called when the matchers of the server's routes have been provisioned,
-// which automatic HTTPS needs first, and their handlers have not. When in doubt the answer is no: then Caddy's server serves.
-func gatewayHosts(s *caddyhttp.Server) (hosts *lane.Hosts, ok bool) {
-	if s.Logs != nil || s.Errors != nil || s.Metrics != nil || s.TrustedProxiesRaw != nil || len(s.NamedRoutes) > 0 ||
+// direct is what lanes need to know of a server that does nothing with a request but give it to the `ando` handler.
+type direct struct {
+	// hosts are those for which that is so; nil means all.
+	hosts *lane.Hosts
+	// handler is the name of the first handler of each route, which is a label of Caddy's metrics; "" when they differ.
+	handler string
+}
+
+// directOf reports whether the server, as configured, would do nothing with a request but give it to the `ando` handler, log
+// it and count it. It is called when the matchers of the server's routes have been provisioned, which automatic HTTPS needs
+// first, and their handlers have not. When in doubt the answer is nil: then Caddy's server serves.
+func directOf(s *caddyhttp.Server) *direct {
+	if s.Logs != nil && s.Logs.Trace || s.Errors != nil || s.Metrics != nil || s.TrustedProxiesRaw != nil || len(s.NamedRoutes) > 0 ||
 		s.StrictSNIHost != nil && *s.StrictSNIHost || s.TLSConnPolicies != nil && hasClientAuth(s) ||
 		len(s.ExpectedUnderscoreHeaders) > 0 || len(s.ExpectedDotHeaders) > 0 || s.ReadTimeout > 0 || s.WriteTimeout > 0 {
-		return nil, false
+		return nil
 	}
+	d := new(direct)
 	var names []string
-	for _, route := range s.Routes {
+	for i, route := range s.Routes {
 		if !onlyGateway(route.HandlersRaw) || route.Group != "" {
-			return nil, false
+			return nil
+		}
+		if name := handlerName(route.HandlersRaw[0]); i == 0 {
+			d.handler = name
+		} else if name != d.handler {
+			d.handler = ""
 		}
 		if len(route.MatcherSetsRaw) == 0 && len(route.MatcherSets) == 0 {
 			// It takes what the routes before it leave, which is everything.
-			return nil, true
+			return d
 		}
 		if len(route.MatcherSetsRaw) > 0 {
-			return nil, false
+			return nil
 		}
 		for _, set := range route.MatcherSets {
 			if len(set) != 1 {
-				return nil, false
+				return nil
 			}
 			hosts, ok := set[0].(*caddyhttp.MatchHost)
 			if !ok {
-				return nil, false
+				return nil
 			}
 			names = append(names, *hosts...)
 		}
@@ -46,10 +60,14 @@ func gatewayHosts(s *caddyhttp.Server) (hosts *lane.Hosts, ok bool) {
 	for _, name := range names {
 		// A placeholder, or a wildcard that is not the first label.
 		if strings.ContainsAny(strings.TrimPrefix(name, "*."), "{*") {
-			return nil, false
+			return nil
 		}
 	}
-	return lane.NewHosts(names), len(names) > 0
+	if len(names) == 0 {
+		return nil
+	}
+	d.hosts = lane.NewHosts(names)
+	return d
 }
 
 // hasClientAuth: client certificates bind a request's host to the connection's, which Caddy's server checks.
@@ -60,6 +78,15 @@ func hasClientAuth(s *caddyhttp.Server) bool {
 		}
 	}
 	return false
+}
+
+// handlerName returns the name of a handler that onlyGateway has accepted.
+func handlerName(raw json.RawMessage) string {
+	var handler struct {
+		Handler string `json:"handler"`
+	}
+	_ = json.Unmarshal(raw, &handler)
+	return handler.Handler
 }
 
 // onlyGateway reports whether handlers come down to one `ando` handler for every request.

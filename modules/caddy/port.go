@@ -41,6 +41,11 @@ type portGeneration struct {
 	hosts *lane.Hosts
 	// altSvc tells clients that the server speaks HTTP/3 as well.
 	altSvc string
+	// metrics and log are where lanes count and log what they serve; nil for nowhere.
+	metrics *requestMetrics
+	log     *accessLog
+	// lane is the generation as lanes see it, once they have seen it. It is guarded by ports.mu.
+	lane *lane.Serving
 }
 
 type portTable struct {
@@ -69,6 +74,13 @@ func (t *portTable) attach(addr net.Addr, gen *portGeneration) *port {
 // detach takes a generation away: that of a config that ends, or one that was given up because another of its apps did
 // not start. When it was the last, connections end with their present request.
 func (t *portTable) detach(p *port, gen *portGeneration) {
+	t.remove(p, gen)
+	if gen.lane != nil {
+		gen.lane.Flush(flushTime)
+	}
+}
+
+func (t *portTable) remove(p *port, gen *portGeneration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := slices.Index(p.generations, gen)
@@ -84,6 +96,27 @@ func (t *portTable) detach(p *port, gen *portGeneration) {
 	p.site.SetClosing(true)
 	go drain(p.server.http)
 }
+
+// flush waits, but not for long, until what lanes have served for the app's config is in its logs, which may be about to
+// be closed.
+func (t *portTable) flush(app *App) {
+	t.mu.Lock()
+	var served []*lane.Serving
+	for _, p := range t.byAddress {
+		for _, gen := range p.generations {
+			if gen.app == app && gen.lane != nil {
+				served = append(served, gen.lane)
+			}
+		}
+	}
+	t.mu.Unlock()
+	for _, serving := range served {
+		serving.Flush(flushTime)
+	}
+}
+
+// flushTime bounds how long the lines of a config's requests are waited for when it ends.
+const flushTime = time.Second
 
 // update makes the newest generation answer. It is called with ports.mu held.
 func (p *port) update() {
@@ -115,8 +148,23 @@ func (p *port) update() {
 
 func (p *port) serveLane(gen *portGeneration) {
 	if gen.app.running != nil && gen.app.lanes != nil {
-		p.site.Serve(&lane.Serving{Gateway: gen.app.running.gateway, Hosts: gen.hosts, AltSvc: gen.altSvc})
+		if gen.lane == nil {
+			gen.lane = gen.serving()
+		}
+		p.site.Serve(gen.lane)
 	}
+}
+
+// serving is the generation as lanes see it.
+func (gen *portGeneration) serving() *lane.Serving {
+	serving := &lane.Serving{Gateway: gen.app.running.gateway, Hosts: gen.hosts, AltSvc: gen.altSvc}
+	if gen.metrics != nil {
+		serving.Metrics = gen.metrics
+	}
+	if gen.log != nil {
+		serving.Log = gen.log.write
+	}
+	return serving
 }
 
 // take finds a place for a new connection.

@@ -70,7 +70,7 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 	}
 	r := &running{
 		key: store.StoreKey(), gateway: g, document: newDocument(store),
-		server:  nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr}),
+		server:  nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr, Ended: summarize}),
 		health:  health.NewPool(newestLog),
 		secrets: &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
 	}

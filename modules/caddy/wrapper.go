@@ -11,8 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/andogate/ando/modules/lane"
+	"go.uber.org/zap"
 )
 
 // ListenerWrapper lets connections outlive configs. Without it a reload ends every keep-alive connection; with it a
@@ -22,16 +21,16 @@ import (
 //
 // Where a server does nothing with requests but hand them to the `ando` handler, it also puts connections on Ando's event
 // loops, which serve HTTP/1.1 several times faster than Go's HTTP server; those with TLS on addresses of the network `ando`.
-// HTTP/2, upgrades such as WebSocket, and servers with access logs, metrics or other handlers stay on Go's server.
+// Access logs and metrics come out as Caddy's. HTTP/2, upgrades such as WebSocket, and servers with other handlers, those
+// that change the log among them, stay on Go's server.
 //
 // Handlers and matchers behave as without it. Plugins that hook into Go's http.Server itself (RegisterConnContext and
 // the like of Caddy's Go API) are not seen on its connections.
 type ListenerWrapper struct {
 	server *caddyhttp.Server
 	app    *App
-	// direct: the server hands every request to the gateway, of hosts if that is not nil.
-	direct bool
-	hosts  *lane.Hosts
+	// direct is set when the server hands every request to the gateway.
+	direct *direct
 	ctx    caddy.Context
 }
 
@@ -48,7 +47,7 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 		return nil
 	}
 	wrapped.Store(w.server, true)
-	if w.hosts, w.direct = gatewayHosts(w.server); !w.direct {
+	if w.direct = directOf(w.server); w.direct == nil {
 		return nil
 	}
 	var err error
@@ -83,20 +82,36 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if addr, ok := ln.Addr().(*net.TCPAddr); ok && slices.Contains(w.server.Protocols, "h3") {
 		gen.altSvc = fmt.Sprintf(`h3=":%d"; ma=2592000`, addr.Port)
 	}
-	if w.direct && !w.countsRequests() {
-		gen.app, gen.hosts = w.app, w.hosts
+	if w.direct != nil {
+		w.serveDirectly(gen)
 	}
 	p := ports.attach(ln.Addr(), gen)
 	return &wrappedListener{Listener: ln, port: p, gen: gen}
 }
 
-// countsRequests reports whether Caddy's own metrics are on: then requests have to pass through its server.
-func (w *ListenerWrapper) countsRequests() bool {
-	app, err := w.ctx.App("http")
+// serveDirectly lets lanes serve what the server only hands to the gateway, if they can log and count it as Caddy would.
+func (w *ListenerWrapper) serveDirectly(gen *portGeneration) {
+	module, err := w.ctx.App("http")
 	if err != nil {
-		return true
+		return
 	}
-	return app.(*caddyhttp.App).Metrics != nil
+	app := module.(*caddyhttp.App)
+	for _, server := range app.Servers {
+		if server.Metrics != nil {
+			// It turns on the metrics of some servers, which depends on the order in which they are provisioned.
+			return
+		}
+	}
+	if app.Metrics != nil && w.direct.handler == "" {
+		return
+	}
+	gen.metrics, err = newRequestMetrics(w.ctx, app, w.server, w.direct.handler)
+	if err != nil {
+		w.ctx.Logger().Warn("event loops cannot count requests in Caddy's metrics; Go's HTTP server serves", zap.Error(err))
+		return
+	}
+	gen.log = newAccessLog(w.server.Logs, w.ctx.Logger(app))
+	gen.app, gen.hosts = w.app, w.direct.hosts
 }
 
 // wrappedListener gives every connection to the port. Its Accept only ever returns an error, so that Caddy's own server,

@@ -5,6 +5,7 @@ package lane
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/andogate/ando/modules/gateway"
 )
@@ -14,6 +15,10 @@ func (e *Engine) clientInput(c *Conn, b []byte) (rest []byte) {
 	for len(b) > 0 && !c.gone {
 		switch c.state {
 		case clientIdle:
+			if e.mustHold(c) {
+				e.hold(c)
+				return b
+			}
 			var more bool
 			if b, more = e.clientHead(c, b); more {
 				return b
@@ -94,6 +99,7 @@ func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 		return nil, true
 	}
 	c.state = clientWaits
+	e.begin(x)
 	e.step(x, x.Next(false))
 	return b[n:], false
 }
@@ -181,6 +187,9 @@ func (e *Engine) clientBody(c *Conn, b []byte) (rest []byte) {
 	}
 	x.bodyDone = done
 	e.timeClient(c)
+	if c.state != clientDrains {
+		x.read += int64(len(data))
+	}
 	switch c.state {
 	case clientCollects:
 		x.body = append(x.body, data...)
@@ -239,7 +248,9 @@ func (e *Engine) refuse(c *Conn, refusal *Refusal) {
 		e.close(c)
 		return
 	}
+	x.serves = serves
 	serves.Gateway.Begin(&x.Exchange, x)
+	x.Blame(gateway.ByClient, gateway.PhaseHead, refusal.Why)
 	x.Reject(refusal.Status)
 	e.reply(x)
 }
@@ -255,6 +266,7 @@ func (e *Engine) refuseBody(x *exchange, refusal *Refusal) {
 		e.close(node)
 	}
 	x.last, x.bodyDone = true, true
+	x.Blame(gateway.ByClient, gateway.PhaseBody, refusal.Why)
 	x.Reject(refusal.Status)
 	e.reply(x)
 }
@@ -280,7 +292,8 @@ func (e *Engine) sendReply(x *exchange) {
 	out := e.appendHead(x, e.output(c))
 	if bodyAllowed(x.Response.Status) {
 		out = append(out, "Content-Length: "...)
-		length := int64(len(body))
+		x.length = int64(len(body))
+		length := x.length
 		if x.Broken() {
 			// One more than there will be.
 			length++
@@ -291,6 +304,7 @@ func (e *Engine) sendReply(x *exchange) {
 	out = append(out, "\r\n"...)
 	if !head && bodyAllowed(x.Response.Status) {
 		out = append(out, body...)
+		x.written = int64(len(body))
 	}
 	c.out = out
 	x.replied = true
@@ -312,6 +326,9 @@ func bodyAllowed(status int) bool { return status >= 200 && status != 204 && sta
 
 // appendHead writes the status line and the fields of x.Response, without framing and the final empty line.
 func (e *Engine) appendHead(x *exchange, out []byte) []byte {
+	if x.counted {
+		x.headAt = time.Now()
+	}
 	out = appendStatusLine(out, x.Response.Status)
 	dated := false
 	for name, value := range x.Response.Header.All() {
@@ -343,8 +360,7 @@ func (e *Engine) finish(x *exchange) {
 	c := x.client
 	c.x = nil
 	last := x.last
-	x.Finish()
-	e.release(x)
+	e.end(x)
 	if c.gone {
 		return
 	}
@@ -385,6 +401,9 @@ func (e *Engine) lastSent(c *Conn) {
 
 // clientEOF: a half-closed client still gets its answers; one that left in the middle of a request does not.
 func (e *Engine) clientEOF(c *Conn) {
+	if c.held {
+		return
+	}
 	switch c.state {
 	case clientIdle:
 		if c.unsent() == 0 {
@@ -433,6 +452,6 @@ func (e *Engine) abandon(c *Conn) {
 	if !x.replied {
 		x.Response.Status = 499
 	}
-	x.Finish()
-	e.release(x)
+	x.blameClient(c)
+	e.end(x)
 }

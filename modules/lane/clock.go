@@ -85,6 +85,9 @@ func (e *Engine) expire(c *Conn) {
 	c.deadline = 0
 	switch c.state {
 	case clientIdle:
+		if c.held {
+			return
+		}
 		if len(c.in) == 0 || c.unsent() > 0 {
 			e.close(c)
 			return

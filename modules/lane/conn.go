@@ -5,6 +5,7 @@ package lane
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/andogate/ando/modules/gateway"
 )
@@ -30,6 +31,8 @@ type Conn struct {
 	// eof: the peer has sent all it will. paused: reading is stopped for want of room. gone: closed.
 	// processing: the machine is at work on its input.
 	eof, paused, gone, processing bool
+	// held: it waits with its next request until there is room for another line in the log.
+	held bool
 	// index is the place in the engine's list of connections.
 	index int
 
@@ -125,6 +128,13 @@ type exchange struct {
 	chunks, sized, last, replied, noBody bool
 	// parked: a goroutine runs hooks. abandoned: the client has gone meanwhile.
 	parked, abandoned bool
+	// counted: Metrics has been told. read and written count the bytes of the bodies, headAt is when the response head was
+	// written, for Metrics alone, and length what it declared of a response of the gateway's own.
+	counted               bool
+	read, written, length int64
+	headAt                time.Time
+	// trailers is the response body that ended with a trailer section; nil for none.
+	trailers *Body
 	// reader waits for the body, up to readLimit bytes of it.
 	reader    chan bodyRead
 	readLimit int64

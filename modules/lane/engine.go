@@ -68,6 +68,11 @@ type Engine struct {
 	raw bool
 	// draining: connections end with their present exchange.
 	draining bool
+	// journal takes records to the logs, once there is one. held are the clients that wait for room in it.
+	journal *journal
+	held    []*Conn
+	// names is memory of requestBytes.
+	names [][]byte
 }
 
 // Bounds of a connection's buffers. Above highWater of unsent output the other side of the exchange is not read; it is
@@ -133,6 +138,9 @@ func (e *Engine) Close() {
 		default:
 			e.close(c)
 		}
+	}
+	if e.journal != nil {
+		e.journal.end()
 	}
 }
 

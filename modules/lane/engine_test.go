@@ -49,10 +49,11 @@ func (d *wireless) drain(c *lane.Conn) []byte {
 type exchangeRig struct {
 	driver            *wireless
 	client            *lane.Conn
+	serving           *lane.Serving
 	request, response []byte
 }
 
-func newExchangeRig(tb testing.TB, plugins string) *exchangeRig {
+func newExchangeRig(tb testing.TB, plugins string, serving *lane.Serving) *exchangeRig {
 	tb.Helper()
 	objects := []gateway.Object{object(gateway.Routes, "r", fmt.Sprintf(
 		`{"uri":"/svc/*","plugins":{%s},"upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1":1},"keepalive_pool":{"size":320,"idle_timeout":60,"requests":2000000000}}}`, plugins))}
@@ -66,9 +67,10 @@ func newExchangeRig(tb testing.TB, plugins string) *exchangeRig {
 	limits, timeouts := lane.DefaultLimits, lane.DefaultTimeouts
 	d.engine = lane.NewEngine(d, lane.Config{Limits: &limits, Timeouts: &timeouts})
 	site := new(lane.Site)
-	site.Serve(&lane.Serving{Gateway: g})
+	serving.Gateway = g
+	site.Serve(serving)
 	rig := &exchangeRig{
-		driver: d, client: new(lane.Conn),
+		driver: d, client: new(lane.Conn), serving: serving,
 		request: []byte("GET /svc/item?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8.5.0\r\n" +
 			"Accept: */*\r\napikey: key-0500\r\nX-Trace: 0123456789abcdef\r\n\r\n"),
 		response: []byte("HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 20:00:00 GMT\r\nContent-Type: text/plain\r\n" +
@@ -101,7 +103,7 @@ func (rig *exchangeRig) exchange() (toNode, toClient int) {
 func TestExchangeAllocatesNothing(t *testing.T) {
 	for name, plugins := range map[string]string{"plain": "", "key-auth": `"key-auth":{}`} {
 		t.Run(name, func(t *testing.T) {
-			rig := newExchangeRig(t, plugins)
+			rig := newExchangeRig(t, plugins, new(lane.Serving))
 			if toNode, toClient := rig.exchange(); toNode == 0 || toClient == 0 {
 				t.Fatalf("%d bytes went to the node and %d to the client", toNode, toClient)
 			}
@@ -118,7 +120,7 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 func BenchmarkExchange(b *testing.B) {
 	for name, plugins := range map[string]string{"plain": "", "key-auth": `"key-auth":{}`} {
 		b.Run(name, func(b *testing.B) {
-			rig := newExchangeRig(b, plugins)
+			rig := newExchangeRig(b, plugins, new(lane.Serving))
 			rig.driver.engine.Tick(time.Now())
 			b.ReportAllocs()
 			for b.Loop() {

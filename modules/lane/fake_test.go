@@ -72,6 +72,8 @@ type plan struct {
 	// timeouts are the clients'; zero is the default with a short linger.
 	timeouts lane.Timeouts
 	limits   lane.Limits
+	// log is the site's.
+	log func(*lane.Record)
 }
 
 // open makes a gateway with one route to the plan's nodes, which are returned.

@@ -213,7 +213,7 @@ func TestHalfCloseInTheBodyAfterTheAnswer(t *testing.T) {
 // TestLargeResponsesAllocateNothing: buffers that have grown are kept for the next response.
 func TestLargeResponsesAllocateNothing(t *testing.T) {
 	for _, size := range []int{16 << 10, 40 << 10} {
-		rig := newExchangeRig(t, "")
+		rig := newExchangeRig(t, "", new(lane.Serving))
 		rig.response = []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)))
 		if _, toClient := rig.exchange(); toClient < size {
 			t.Fatalf("client hears %d bytes", toClient)

@@ -31,13 +31,21 @@ type Site struct {
 	closing atomic.Bool
 }
 
-// Serving is what a site points at. It is immutable.
+// Serving is what a site points at. It is immutable, but for what it counts itself.
 type Serving struct {
 	Gateway *gateway.Gateway
 	// Hosts are those whose requests the gateway answers, nil for all. Others are handed over.
 	Hosts *Hosts
 	// AltSvc is the Alt-Svc field of responses over TLS, empty for none.
 	AltSvc string
+	// Metrics counts the site's exchanges; nil for nobody.
+	Metrics Metrics
+	// Log writes the line of one exchange; nil for no log. It is called on a goroutine beside each loop, so by several at a
+	// time, and may wait.
+	Log func(*Record)
+
+	// unwritten counts the records that wait for Log.
+	unwritten atomic.Int64
 }
 
 // Serve settles who answers the site's requests from now on. With nil they are all handed over.

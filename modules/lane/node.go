@@ -330,6 +330,7 @@ func (e *Engine) sendChunk(x *exchange, data []byte) {
 	if len(data) == 0 || x.noBody {
 		return
 	}
+	x.written += int64(len(data))
 	if x.chunks {
 		e.passChunk(x.client, data)
 	} else {
@@ -370,6 +371,7 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 		}
 		client.out = append(client.out, "\r\n"...)
 		e.driver.Flush(client)
+		x.trailers = &c.head.Body
 	}
 	upstream := x.Forward.Upstream
 	x.node, c.serves = nil, nil
@@ -419,6 +421,9 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 	x := c.serves
 	c.serves = nil
 	stale := failure == gateway.FailedBroken && !c.fresh && c.untouched
+	if x != nil {
+		x.blameNode(c, failure)
+	}
 	e.close(c)
 	if x == nil {
 		return

@@ -26,8 +26,8 @@ func (e *Engine) unpark(x *exchange, step gateway.Step) {
 	x.parked = false
 	if x.abandoned {
 		x.Response.Status = 499
-		x.Finish()
-		e.release(x)
+		x.Blame(gateway.ByClient, gateway.PhasePlugin, "client has gone")
+		e.end(x)
 		return
 	}
 	c := x.client

@@ -104,7 +104,7 @@ func launch(t testing.TB, driver string, p plan, handler http.HandlerFunc) *gate
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	site.Serve(&lane.Serving{Gateway: g})
+	site.Serve(&lane.Serving{Gateway: g, Log: p.log})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -228,6 +228,7 @@ func (a *attempt) read(p []byte) (int, error) {
 // outcome is what became of a round trip that gave no response.
 type outcome struct {
 	failure gateway.Failure
+	phase   gateway.Phase
 	// repeatable says that the request may be sent to another node.
 	repeatable bool
 	// client is why the client's body could not be read; the node has no part in it.
@@ -239,7 +240,13 @@ func (a *attempt) judge(err error) outcome {
 	client, _, again := a.body.state()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	o := outcome{failure: gateway.FailedBroken, client: client}
+	o := outcome{failure: gateway.FailedBroken, phase: gateway.PhaseWait, client: client}
+	switch {
+	case !a.connected:
+		o.phase = gateway.PhaseConnect
+	case !a.wrote:
+		o.phase = gateway.PhaseSend
+	}
 	var timeout net.Error
 	switch {
 	case a.timedOut:

@@ -21,12 +21,13 @@ func (w *wire) forward() {
 	case "http", "https", "grpc", "grpcs":
 	default:
 		w.log().Warn("scheme cannot be forwarded to by HTTP", zap.String("scheme", x.ForwardScheme()))
+		x.Blame(gateway.ByGateway, gateway.PhaseBalance, "scheme cannot be forwarded to by HTTP")
 		x.Reject(http.StatusBadGateway)
 		w.reply()
 		return
 	}
 	if w.bodyErr != nil {
-		x.Reject(w.bodyFault())
+		w.rejectBody()
 		w.reply()
 		return
 	}
@@ -52,6 +53,9 @@ func (w *wire) proceed() {
 
 var errUnaskedSwitch = errors.New("the node switched to a protocol that was not asked for")
 
+// statusClientGone is nginx's status for a client that did not wait for its response.
+const statusClientGone = 499
+
 // try makes one attempt. done says that the exchange has its response, or its end; otherwise Pick is due again.
 func (w *wire) try() (done bool) {
 	x := &w.x
@@ -69,17 +73,20 @@ func (w *wire) try() (done bool) {
 	}
 	a.end()
 	if w.r.Context().Err() != nil {
-		// The client has gone: the node is not to blame, and nobody is left to answer.
+		// The client has gone: the node is not to blame, and nobody is left to answer but the access log.
+		x.Blame(gateway.ByClient, gateway.PhaseWait, "client has gone")
+		w.w.WriteHeader(statusClientGone)
 		return true
 	}
 	o := a.judge(err)
 	if o.client != nil {
 		w.bodyErr = o.client
-		x.Reject(w.bodyFault())
+		w.rejectBody()
 		w.reply()
 		return true
 	}
 	w.log().Warn("node gave no response", zap.String("node", x.Forward.Node.Addr), zap.Error(err))
+	x.Forward.Phase = o.phase
 	if x.Failed(o.failure, o.repeatable) {
 		return false
 	}

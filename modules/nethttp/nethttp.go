@@ -23,6 +23,9 @@ type Config struct {
 	// ClientAddr says who sent a request, where something trusted knows better than the connection; it returns the zero
 	// Addr where not. nil is the same as never.
 	ClientAddr func(r *http.Request) netip.Addr
+	// Ended is called when an exchange is over, before its response is known to have reached the client; nil is nobody.
+	// Both arguments are only valid during the call.
+	Ended func(r *http.Request, x *gateway.Exchange)
 }
 
 // Server is the gateway as an http.Handler: it matches requests to routes, runs their plugins and forwards to their
@@ -34,11 +37,12 @@ type Server struct {
 	gateway    *gateway.Gateway
 	transports *Transports
 	clientAddr func(r *http.Request) netip.Addr
+	ended      func(r *http.Request, x *gateway.Exchange)
 }
 
 // New returns a server for cfg.Gateway, which is required.
 func New(cfg Config) *Server {
-	s := &Server{gateway: cfg.Gateway, transports: cfg.Transports, clientAddr: cfg.ClientAddr}
+	s := &Server{gateway: cfg.Gateway, transports: cfg.Transports, clientAddr: cfg.ClientAddr, ended: cfg.Ended}
 	if s.transports == nil {
 		s.transports = new(Transports)
 	}
@@ -125,6 +129,9 @@ func take(s *Server, rw http.ResponseWriter, r *http.Request) *wire {
 func (w *wire) release() {
 	p := recover()
 	w.x.Finish()
+	if ended := w.server.ended; ended != nil {
+		ended(w.r, &w.x)
+	}
 	abort, home := w.abort, w.home
 	if p != nil {
 		panic(p)

@@ -91,6 +91,10 @@ func (w *wire) respond(a *attempt) {
 	if _, ok := h.Lookup("Content-Type"); !ok {
 		// Without it net/http would guess one.
 		out["Content-Type"] = nil
+		if w.r.ProtoMajor < 3 {
+			// Logs need not show it. HTTP/3 may send the head later than that.
+			defer delete(out, "Content-Type")
+		}
 	}
 	if !w.hasBody() {
 		w.w.WriteHeader(w.status())
@@ -120,6 +124,7 @@ func (w *wire) copyBody(a *attempt, flush bool) bool {
 	filters := x.FiltersBody()
 	flusher := http.NewResponseController(w.w)
 	if flush && flusher.Flush() != nil {
+		w.lost()
 		return false
 	}
 	for {
@@ -135,9 +140,11 @@ func (w *wire) copyBody(a *attempt, flush bool) bool {
 			return false
 		case len(chunk) > 0:
 			if _, err := w.w.Write(chunk); err != nil {
+				w.lost()
 				return false
 			}
 			if flush && !last && flusher.Flush() != nil {
+				w.lost()
 				return false
 			}
 		}
@@ -154,9 +161,17 @@ func (w *wire) copyBody(a *attempt, flush bool) bool {
 // broke ends a response that the node did not complete.
 func (w *wire) broke(err error) {
 	w.abort = true
-	if w.r.Context().Err() == nil {
+	if w.r.Context().Err() != nil {
+		w.lost()
+	} else {
+		w.x.Blame(gateway.ByUpstream, gateway.PhaseReceive, gateway.FailedBroken.String())
 		w.log().Warn("node broke off its response", zap.String("node", w.x.Forward.Node.Addr), zap.Error(err))
 	}
+}
+
+// lost records that the client has gone before it had the whole response.
+func (w *wire) lost() {
+	w.x.Blame(gateway.ByClient, gateway.PhaseReply, "client has gone, or takes nothing")
 }
 
 // announceTrailers lists in the header the trailers that the node announced.

@@ -88,6 +88,7 @@ func (w *wire) run() {
 func (w *wire) advance() gateway.Step {
 	if w.refused {
 		w.w.Header().Set("Connection", "close")
+		w.x.Blame(gateway.ByClient, gateway.PhaseHead, "the request can be read in two ways")
 		w.x.Reject(http.StatusBadRequest)
 		return gateway.StepReply
 	}
@@ -98,7 +99,7 @@ func (w *wire) advance() gateway.Step {
 		}
 		body, err := w.ReadBody(w.x.BodyLimit())
 		if err != nil && err != gateway.ErrBodyTooLarge {
-			w.x.Reject(w.bodyFault())
+			w.rejectBody()
 			return gateway.StepReply
 		}
 		w.x.SetBody(body, err)
@@ -131,6 +132,17 @@ func (w *wire) ReadBody(limit int64) ([]byte, error) {
 		return nil, gateway.ErrBodyTooLarge
 	}
 	return w.read, nil
+}
+
+// rejectBody answers a request whose body cannot be read.
+func (w *wire) rejectBody() {
+	status := w.bodyFault()
+	reason := "malformed request body"
+	if status == http.StatusRequestEntityTooLarge {
+		reason = "request body is too large"
+	}
+	w.x.Blame(gateway.ByClient, gateway.PhaseBody, reason)
+	w.x.Reject(status)
 }
 
 // bodyFault is the status for a request body that cannot be read.
