@@ -4,6 +4,7 @@
 package standard
 
 import (
+	_ "github.com/andogate/ando/modules/plugins/acl"
 	_ "github.com/andogate/ando/modules/plugins/attachconsumerlabel"
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
@@ -14,6 +15,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/datamask"
 	_ "github.com/andogate/ando/modules/plugins/echo"
 	_ "github.com/andogate/ando/modules/plugins/errorpage"
+	_ "github.com/andogate/ando/modules/plugins/faultinjection"
 	_ "github.com/andogate/ando/modules/plugins/forwardauth"
 	_ "github.com/andogate/ando/modules/plugins/gzip"
 	_ "github.com/andogate/ando/modules/plugins/hmacauth"
