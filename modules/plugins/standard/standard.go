@@ -5,6 +5,7 @@ package standard
 
 import (
 	_ "github.com/andogate/ando/modules/plugins/acl"
+	_ "github.com/andogate/ando/modules/plugins/apibreaker"
 	_ "github.com/andogate/ando/modules/plugins/attachconsumerlabel"
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
@@ -24,7 +25,9 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/jwedecrypt"
 	_ "github.com/andogate/ando/modules/plugins/jwtauth"
 	_ "github.com/andogate/ando/modules/plugins/keyauth"
+	_ "github.com/andogate/ando/modules/plugins/limitconn"
 	_ "github.com/andogate/ando/modules/plugins/limitcount"
+	_ "github.com/andogate/ando/modules/plugins/limitreq"
 	_ "github.com/andogate/ando/modules/plugins/mocking"
 	_ "github.com/andogate/ando/modules/plugins/multiauth"
 	_ "github.com/andogate/ando/modules/plugins/opa"
