@@ -55,6 +55,13 @@ func (x *Exchange) FilterHeader() {
 	x.beginEncoding()
 }
 
+// SetBefore reports whether a hook set a field of the response before there was one: what it has now of that name is not
+// the node's.
+func (x *Exchange) SetBefore(name string) bool {
+	_, ok := x.early.Lookup(name)
+	return ok
+}
+
 func (x *Exchange) setOwnFields() {
 	if x.Settings.Server != "" {
 		x.Response.Header.Set("Server", x.Settings.Server)

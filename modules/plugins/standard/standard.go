@@ -32,6 +32,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/multiauth"
 	_ "github.com/andogate/ando/modules/plugins/opa"
 	_ "github.com/andogate/ando/modules/plugins/proxybuffering"
+	_ "github.com/andogate/ando/modules/plugins/proxycache"
 	_ "github.com/andogate/ando/modules/plugins/proxycontrol"
 	_ "github.com/andogate/ando/modules/plugins/proxymirror"
 	_ "github.com/andogate/ando/modules/plugins/proxyrewrite"
@@ -43,7 +44,9 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/requestvalidation"
 	_ "github.com/andogate/ando/modules/plugins/responserewrite"
 	_ "github.com/andogate/ando/modules/plugins/trafficlabel"
+	_ "github.com/andogate/ando/modules/plugins/trafficsplit"
 	_ "github.com/andogate/ando/modules/plugins/uarestriction"
 	_ "github.com/andogate/ando/modules/plugins/uriblocker"
+	_ "github.com/andogate/ando/modules/plugins/workflow"
 	_ "github.com/andogate/ando/modules/plugins/zstd"
 )
