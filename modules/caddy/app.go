@@ -110,6 +110,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the config and opens nothing: it also runs for `caddy validate`, beside a gateway that is serving.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
+	if err := ctx.GetMetricsRegistry().Register(nodeHealth{}); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	a.declared = map[string]gateway.Object{}
 	a.servers = map[*caddyhttp.Server]bool{}
 	a.policies, a.ssls = map[*caddyhttp.Server][]sslPolicy{}, sslSource{a}
