@@ -63,6 +63,11 @@ type Config struct {
 	// Secrets asks for the secrets that objects refer to; nil leaves that to others.
 	Secrets Secrets
 
+	// Settle, when set, is called after each write of a route or a service, with the object or, after a delete, without
+	// one. It waits for what the write means for Caddy's certificates, and what it returns is the field X-Ando-Certificates
+	// of the answer; empty is none.
+	Settle func(ctx context.Context, o gateway.Object) string
+
 	// Stream says that stream routes are served: APISIX's `proxy_mode` with stream in it.
 	Stream bool
 	// Server is the Server field of the answers, from which clients read APISIX's version; empty is
@@ -88,6 +93,7 @@ type Handler struct {
 	origins map[string]bool
 	// document is nil when resources are written one by one.
 	document *standalone.State
+	settle   func(ctx context.Context, o gateway.Object) string
 	secrets  Secrets
 	stream   bool
 	server   string
@@ -108,7 +114,7 @@ func New(cfg Config) (*Handler, error) {
 		gateway: cfg.Gateway, checker: cfg.Checker, plugins: cfg.Plugins,
 		keyring: cfg.Keyring, keys: keys, open: len(keys) == 0 || cfg.KeyOptional,
 		hosts: lowerSet(cfg.Hosts), origins: lowerSet(cfg.Origins),
-		document: cfg.Standalone, secrets: cfg.Secrets, stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
+		document: cfg.Standalone, settle: cfg.Settle, secrets: cfg.Secrets, stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
 	}
 	h.cors = !cfg.NoCORS
 	if h.server == "" {

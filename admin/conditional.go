@@ -106,6 +106,13 @@ func (h *Handler) submit(q *request, d *draft, write func(gateway.Tx) ([]gateway
 	if q.kind == gateway.Secrets && h.secrets != nil {
 		h.secrets.Pass(q.Context())
 	}
+	if h.settle != nil && (q.kind == gateway.Routes || q.kind == gateway.Services) {
+		var o gateway.Object
+		if d != nil {
+			o = d.object
+		}
+		q.certificates = h.settle(q.Context(), o)
+	}
 	return nil
 }
 

@@ -22,6 +22,8 @@ type request struct {
 	ttl time.Duration
 	// dryRun says that a write is only to be tried.
 	dryRun bool
+	// certificates says where those for the written object's hosts stand; empty is nothing to say.
+	certificates string
 	// condition is what a write wants of the object as it is.
 	condition condition
 }

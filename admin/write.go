@@ -259,8 +259,15 @@ func (q *request) expires(now time.Time) time.Time {
 
 func unixTime(t time.Time) []byte { return strconv.AppendInt(nil, t.Unix(), 10) }
 
+// certificatesField says of each host in a written object for which Caddy manages a certificate whether that is issued,
+// pending or failed.
+const certificatesField = "X-Ando-Certificates"
+
 // writeObject answers with an object as it is stored.
 func (h *Handler) writeObject(w http.ResponseWriter, status int, q *request, o gateway.Object) {
+	if q.certificates != "" {
+		w.Header().Set(certificatesField, q.certificates)
+	}
 	var body fields
 	body.set("key", quote(o.Key()))
 	body.set("value", h.echoed(q.resource, o.Value))

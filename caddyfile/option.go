@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
+	"admin", "cache_zone", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -32,6 +32,11 @@ var optionWords = []string{
 //		router radixtree_host_uri|radixtree_uri|radixtree_uri_with_parameter
 //		lane auto|ring|poll|off
 //		fallback_sni <name>
+//		cache_zone <name> {
+//			path <folder>
+//			size <size>
+//			fresh <duration>
+//		}
 //		trusted_addresses <address or prefix...>
 //		plugins <name...>
 //		show_upstream_status
@@ -77,6 +82,8 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 		if !d.AllArgs(&app.Lane) {
 			return d.Errf("lane takes one of auto, ring, poll and off")
 		}
+	case "cache_zone":
+		return parseCacheZone(d, app)
 	case "fallback_sni":
 		if !d.AllArgs(&app.FallbackSNI) {
 			return d.Errf("fallback_sni takes one name")

@@ -31,4 +31,5 @@ func init() {
 	caddy.RegisterModule(new(ListenerWrapper))
 	caddy.RegisterModule(new(HandshakeMatcher))
 	caddy.RegisterModule(new(CertificateGetter))
+	caddy.RegisterModule(new(Permission))
 }

@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
 	"github.com/andogate/ando/admin"
@@ -61,12 +63,27 @@ type App struct {
 	// Send X-APISIX-Upstream-Status with every response of a node; otherwise only with a 5xx.
 	ShowUpstreamStatus bool `json:"show_upstream_status,omitempty"`
 
+	// Where plugins that cache responses keep them, besides disk_cache_one and memory_cache, which are always there.
+	CacheZones []CacheZone `json:"cache_zones,omitempty"`
+
 	// The server name that a TLS client is taken to mean when it names none. Default: none, and Caddy chooses.
 	FallbackSNI string `json:"fallback_sni,omitempty"`
 
 	// Which event loops serve plain HTTP/1.1 on addresses with the `ando` listener wrapper: ring (io_uring), poll (epoll),
 	// auto (the first of them that this system allows), or off (Go's HTTP server). Default: auto.
 	Lane string `json:"lane,omitempty"`
+
+	// Where this config has Caddy's admin endpoint, when that is not its default: it is how names of routes become names
+	// that Caddy manages certificates for. "off" leaves Caddy's config alone. Default: localhost:2019.
+	ConfigAPI string `json:"config_api,omitempty"`
+
+	// How long the Admin API's answer to the write of a route or service waits for the certificates of its hosts. What is
+	// not issued by then comes later. Default: 10s.
+	CertificateWait caddy.Duration `json:"certificate_wait,omitempty"`
+
+	// The names for which Caddy manages certificates because routes have them as hosts. The gateway keeps this list by
+	// itself.
+	Automated []string `json:"automated,omitempty"`
 
 	log      *zap.Logger
 	store    Store
@@ -85,6 +102,12 @@ type App struct {
 	policies map[*caddyhttp.Server][]sslPolicy
 	ssls     sslSource
 
+	// automates says that a site with automatic HTTPS has the gateway. carried are the names that the config before had and
+	// this one does not, which tls manages from the start.
+	automates bool
+	carried   []string
+	tls       *caddytls.TLS
+
 	// settled is closed when Start has ended, or when it is certain that it will not be called.
 	settled chan struct{}
 	settle  func()
@@ -97,6 +120,8 @@ type App struct {
 	// release undoes Start, once.
 	release func()
 }
+
+const defaultCertificateWait = caddy.Duration(10 * time.Second)
 
 const defaultRouter = "radixtree_host_uri"
 
@@ -146,8 +171,20 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if !slices.Contains(laneKinds, a.Lane) {
 		return fmt.Errorf("lane: %q is not one of %s", a.Lane, strings.Join(laneKinds, ", "))
 	}
+	if err := a.provisionCacheZones(); err != nil {
+		return fmt.Errorf("cache_zones: %w", err)
+	}
 	if err := a.provisionPlugins(); err != nil {
 		return fmt.Errorf("plugins: %w", err)
+	}
+	if a.CertificateWait == 0 {
+		a.CertificateWait = defaultCertificateWait
+	}
+	if err := hearCertificates(ctx); err != nil {
+		return err
+	}
+	if err := a.carryOver(ctx); err != nil {
+		return err
 	}
 	settings, err := a.newSettings()
 	if err != nil {
@@ -276,6 +313,7 @@ func (a *App) Start() (err error) {
 	}
 	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
 	cfg.Standalone, cfg.Secrets = running.document, running.secrets
+	cfg.Settle = running.certifier.Settle
 	handler, err := admin.New(cfg)
 	if err != nil {
 		detach()
@@ -291,6 +329,9 @@ func (a *App) Start() (err error) {
 		lease.release()
 		detach()
 		return errors.Join(fmt.Errorf("control: %w", err), running.leave())
+	}
+	if err := a.manageCarried(); err != nil {
+		a.log.Error("certificates for hosts of routes cannot be managed", zap.Error(err))
 	}
 	a.running, a.admin = running, handler
 	started.push(a)

@@ -176,6 +176,9 @@ func (a *App) secure(ctx caddy.Context) error {
 	if !ok || len(server.TLSConnPolicies) == 0 || a.policies[server] != nil {
 		return nil
 	}
+	if auto := server.AutoHTTPS; auto != nil && !auto.Disabled && !auto.DisableCerts {
+		a.automates = true
+	}
 	at := slices.IndexFunc(server.TLSConnPolicies, func(p *caddytls.ConnectionPolicy) bool { return len(p.MatchersRaw) == 0 })
 	base := new(caddytls.ConnectionPolicy)
 	if at < 0 {

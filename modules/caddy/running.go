@@ -32,6 +32,8 @@ type running struct {
 	// secrets keeps what the objects refer to resolved, until rest is called.
 	secrets *table.Secrets
 	rest    func()
+	// certifier has Caddy manage certificates for the hosts of the gateway's routes.
+	certifier *certifier
 }
 
 var gateways = caddy.NewUsagePool()
@@ -78,6 +80,12 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 		r.health.Close()
 		return nil, nil, errors.Join(err, g.Close())
 	}
+	r.certifier = newCertifier(g)
+	if err := g.OnTable(r.certifier.follow); err != nil {
+		r.certifier.end()
+		r.health.Close()
+		return nil, nil, errors.Join(err, g.Close())
+	}
 	r.resolveSecrets()
 	return r, faults, nil
 }
@@ -117,6 +125,7 @@ func (r *running) leave() error {
 
 // Destruct closes the store. The pool calls it when the last user has left.
 func (r *running) Destruct() error {
+	r.certifier.end()
 	r.rest()
 	defer r.health.Close()
 	return r.gateway.Close()
