@@ -63,17 +63,8 @@ type App struct {
 	// Send X-APISIX-Upstream-Status with every response of a node; otherwise only with a 5xx.
 	ShowUpstreamStatus bool `json:"show_upstream_status,omitempty"`
 
-	// The address of Caddy's admin endpoint, through which the gateway changes Caddy's own config: certificates for the
-	// hosts of routes are managed that way. "off" when there is none. Default: where Caddy has it by default.
-	ConfigAPI string `json:"config_api,omitempty"`
-
-	// How long the Admin API waits for certificates for the hosts of a route that is written. What has come of them by then
-	// is in the field X-Ando-Certificates of its answer. Default: 5s.
-	CertificateWait caddy.Duration `json:"certificate_wait,omitempty"`
-
-	// The names for which Caddy manages certificates since routes are for them. It is the gateway that writes this list,
-	// together with the one of the TLS app.
-	Automated []string `json:"automated,omitempty"`
+	// Where plugins that cache responses keep them, besides disk_cache_one and memory_cache, which are always there.
+	CacheZones []CacheZone `json:"cache_zones,omitempty"`
 
 	// The server name that a TLS client is taken to mean when it names none. Default: none, and Caddy chooses.
 	FallbackSNI string `json:"fallback_sni,omitempty"`
@@ -81,6 +72,18 @@ type App struct {
 	// Which event loops serve plain HTTP/1.1 on addresses with the `ando` listener wrapper: ring (io_uring), poll (epoll),
 	// auto (the first of them that this system allows), or off (Go's HTTP server). Default: auto.
 	Lane string `json:"lane,omitempty"`
+
+	// Where this config has Caddy's admin endpoint, when that is not its default: it is how names of routes become names
+	// that Caddy manages certificates for. "off" leaves Caddy's config alone. Default: localhost:2019.
+	ConfigAPI string `json:"config_api,omitempty"`
+
+	// How long the Admin API's answer to the write of a route or service waits for the certificates of its hosts. What is
+	// not issued by then comes later. Default: 10s.
+	CertificateWait caddy.Duration `json:"certificate_wait,omitempty"`
+
+	// The names for which Caddy manages certificates because routes have them as hosts. The gateway keeps this list by
+	// itself.
+	Automated []string `json:"automated,omitempty"`
 
 	log      *zap.Logger
 	store    Store
@@ -99,8 +102,8 @@ type App struct {
 	policies map[*caddyhttp.Server][]sslPolicy
 	ssls     sslSource
 
-	// automates says that some site of the gateway has automatic HTTPS. carried are names that the config before had to
-	// manage and this one does not know of.
+	// automates says that a site with automatic HTTPS has the gateway. carried are the names that the config before had and
+	// this one does not, which tls manages from the start.
 	automates bool
 	carried   []string
 	tls       *caddytls.TLS
@@ -118,6 +121,8 @@ type App struct {
 	release func()
 }
 
+const defaultCertificateWait = caddy.Duration(10 * time.Second)
+
 const defaultRouter = "radixtree_host_uri"
 
 var routers = []string{"radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter"}
@@ -130,6 +135,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the config and opens nothing: it also runs for `caddy validate`, beside a gateway that is serving.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
+	if err := ctx.GetMetricsRegistry().Register(nodeHealth{}); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	a.declared = map[string]gateway.Object{}
 	a.servers = map[*caddyhttp.Server]bool{}
 	a.policies, a.ssls = map[*caddyhttp.Server][]sslPolicy{}, sslSource{a}
@@ -163,23 +171,26 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if !slices.Contains(laneKinds, a.Lane) {
 		return fmt.Errorf("lane: %q is not one of %s", a.Lane, strings.Join(laneKinds, ", "))
 	}
+	if err := a.provisionCacheZones(); err != nil {
+		return fmt.Errorf("cache_zones: %w", err)
+	}
 	if err := a.provisionPlugins(); err != nil {
 		return fmt.Errorf("plugins: %w", err)
+	}
+	if a.CertificateWait == 0 {
+		a.CertificateWait = defaultCertificateWait
+	}
+	if err := hearCertificates(ctx); err != nil {
+		return err
+	}
+	if err := a.carryOver(ctx); err != nil {
+		return err
 	}
 	settings, err := a.newSettings()
 	if err != nil {
 		return err
 	}
 	a.settings = settings
-	if a.CertificateWait == 0 {
-		a.CertificateWait = caddy.Duration(5 * time.Second)
-	}
-	if err := hearCertificates(ctx); err != nil {
-		return err
-	}
-	if err := a.carryOver(ctx); err != nil {
-		return fmt.Errorf("carry certificates over: %w", err)
-	}
 	a.compiler = &table.Compiler{Router: a.Router, Plugins: a.plugins, Log: newestLog}
 	return a.declare(a.Objects)
 }
@@ -300,11 +311,9 @@ func (a *App) Start() (err error) {
 	for _, fault := range faults {
 		a.log.Error("object cannot be served as it is", zap.Error(fault))
 	}
-	if err := a.manageCarried(); err != nil {
-		a.log.Error("certificates of the config before are not managed", zap.Error(err))
-	}
 	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
-	cfg.Standalone, cfg.Secrets, cfg.Settle = running.document, running.secrets, running.certifier.Settle
+	cfg.Standalone, cfg.Secrets = running.document, running.secrets
+	cfg.Settle = running.certifier.Settle
 	handler, err := admin.New(cfg)
 	if err != nil {
 		detach()
@@ -320,6 +329,9 @@ func (a *App) Start() (err error) {
 		lease.release()
 		detach()
 		return errors.Join(fmt.Errorf("control: %w", err), running.leave())
+	}
+	if err := a.manageCarried(); err != nil {
+		a.log.Error("certificates for hosts of routes cannot be managed", zap.Error(err))
 	}
 	a.running, a.admin = running, handler
 	started.push(a)
