@@ -17,7 +17,10 @@ import (
 // deviation of 1/sqrt(160 w) of itself or less, and five of them are allowed; least_conn is exact while attempts last;
 // ewma ignores weights, and with equal latencies two random nodes share alike. Run with -v for the table.
 func TestShares(t *testing.T) {
-	const picks = 100_000
+	picks := 100_000
+	if testing.Short() {
+		picks = 20_000
+	}
 	t.Logf("%-10s %-22s %-40s %s", "balancer", "weights", "picks", "worst against the ideal")
 	for _, name := range names {
 		for _, weights := range [][]int{{1, 1, 1}, {5, 1, 1}, {1, 2, 3, 4}, {10, 0, 30}, {100, 1}, {7, 7, 7, 7, 7, 7, 7, 7, 7, 7}} {
@@ -49,7 +52,7 @@ func TestShares(t *testing.T) {
 			}
 			worst, where := 0.0, ""
 			for i, w := range weights {
-				ideal := picks * float64(w) / float64(total)
+				ideal := float64(picks) * float64(w) / float64(total)
 				allowed := 2.0
 				switch name {
 				case "chash":
@@ -57,7 +60,7 @@ func TestShares(t *testing.T) {
 				case "ewma":
 					ideal = 0
 					if w > 0 {
-						ideal = picks / float64(usable)
+						ideal = float64(picks) / float64(usable)
 					}
 					allowed = 0.2 * ideal
 				}
