@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestRequestStreams(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		_, _ = w.Write(append(first, rest...))
+		_, _ = w.Write(slices.Concat(first, rest))
 	}))
 	defer node.Close()
 	for _, wire := range gatewaytest.Wires() {
