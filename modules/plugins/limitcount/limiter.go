@@ -54,8 +54,8 @@ type state struct {
 	remaining, reset int64
 }
 
-// maxCost bounds what one request can cost, so that no counter overflows.
-const maxCost = 1 << 40
+// MaxCost bounds what one request can cost, so that no counter overflows.
+const MaxCost = 1 << 40
 
 // maxWindow is a hundred years: what is longer is never over anyway.
 const maxWindow = 100 * 365 * 24 * time.Hour
@@ -166,6 +166,14 @@ func (l *Limiter) Take(x *gateway.Exchange, cost int64) gateway.Verdict {
 	return gateway.Continue
 }
 
+// MayWait tells the next Take of the exchange that it is called where it may wait, when a plugin has returned gateway.Wait
+// for a reason of its own.
+func (l *Limiter) MayWait(x *gateway.Exchange) {
+	if _, resumes := (*x.State()).(resumeAt); !resumes {
+		*x.State() = resumeAt(0)
+	}
+}
+
 // resumeAt is the rule at which a Take goes on. Numbers below 256 are kept without an allocation.
 type resumeAt uint8
 
@@ -177,7 +185,7 @@ func (r *rule) quota(x *gateway.Exchange, cost int64) (q quota, ok bool) {
 	window, lasts := r.window.Of(x, 1)
 	return quota{
 		limit: count, window: min(window, int64(maxWindow/time.Second)) * int64(time.Second),
-		cost: min(cost, maxCost), now: limit.Now(x),
+		cost: min(cost, MaxCost), now: limit.Now(x),
 	}, counts && lasts
 }
 

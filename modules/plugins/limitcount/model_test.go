@@ -145,7 +145,7 @@ func TestCosts(t *testing.T) {
 	for i, c := range []struct {
 		cost, remaining int64
 		admitted        bool
-	}{{8, 2, true}, {5, 0, false}, {1, 0, false}, {maxCost, 0, false}} {
+	}{{8, 2, true}, {5, 0, false}, {1, 0, false}, {MaxCost, 0, false}} {
 		s := fix(key, quota{limit: 10, window: int64(time.Minute), cost: c.cost, now: 1})
 		if s.admitted != c.admitted || s.remaining != c.remaining {
 			t.Errorf("%d: got %+v, want %+v", i, s, c)
