@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"crypto/x509"
 	"net/netip"
 
 	"go.uber.org/zap"
@@ -22,6 +23,9 @@ type Settings struct {
 	ShowUpstreamStatus bool
 	// FallbackSNI is the server name that stands for none: APISIX's `apisix.ssl.fallback_sni`. Empty is none.
 	FallbackSNI string
+	// NodeRoots are what the certificates of nodes are checked against; nil is the system's. APISIX's
+	// `apisix.ssl.ssl_trusted_certificate`. Connections go on only under the very same pool.
+	NodeRoots *x509.CertPool
 	// Log is where the data plane logs; nil logs nothing.
 	Log *zap.Logger
 }

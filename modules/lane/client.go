@@ -104,8 +104,8 @@ func (e *Engine) clientHead(c *Conn, b []byte) (rest []byte, more bool) {
 	return b[n:], false
 }
 
-// laneCan reports whether a lane can serve the request's route: its nodes must speak plain HTTP/1.1. A route that only
-// the request body decides is not known in time.
+// laneCan reports whether a lane can serve the request's route: its nodes must speak HTTP/1.1. A route that only the
+// request body decides is not known in time.
 func laneCan(x *exchange) bool {
 	if x.Table.ReadsBody(&x.Exchange) > 0 {
 		return false
@@ -118,7 +118,7 @@ func laneCan(x *exchange) bool {
 	if route.UpstreamID != "" {
 		upstream = x.Table.Upstream(route.UpstreamID)
 	}
-	return upstream == nil || upstream.Scheme == "http"
+	return upstream == nil || speaksHTTP1(upstream.Scheme)
 }
 
 // giveUp hands a connection over before any hook has seen the request that read begins with.

@@ -56,6 +56,8 @@ func (e *Engine) timeClient(c *Conn) {
 // timeNode sets the deadline of a node's connection that has the request.
 func (e *Engine) timeNode(c *Conn) {
 	switch x := c.serves; {
+	case c.state == nodeShakes:
+		// The time for connecting goes on.
 	case c.paused:
 		c.deadline = 0
 	case c.unsent() > 0:
@@ -97,7 +99,7 @@ func (e *Engine) expire(c *Conn) {
 		e.refuseBody(c.x, errBodyTimeout)
 	case clientWaits, clientDrains, clientLingers:
 		e.abandon(c)
-	case nodeConnects, nodeHead, nodeBody:
+	case nodeConnects, nodeShakes, nodeHead, nodeBody:
 		e.nodeFailed(c, gateway.FailedTimeout)
 	case nodeIdle:
 		e.close(c)

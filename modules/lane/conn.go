@@ -35,18 +35,22 @@ type Conn struct {
 	held bool
 	// index is the place in the engine's list of connections.
 	index int
+	// session is the TLS layer, nil for none.
+	session *session
 
 	// Of a client's connection. skipped: an empty line in front of the next head has been dropped.
 	skipped       bool
 	site          *Site
 	remote, local netip.AddrPort
-	session       *session
 	x             *exchange
 
-	// Of a node's connection. serves is the exchange under way; pool where it goes afterwards.
-	serves *exchange
-	pool   *pool
-	uses   int
+	// Of a node's connection. serves is the exchange under way; pool where it goes afterwards, for exchanges with the same
+	// target. shaking carries the bytes of a TLS handshake while it is under way.
+	serves  *exchange
+	pool    *pool
+	target  target
+	shaking *nodeSocket
+	uses    int
 	// fresh says that it has not answered a request yet, untouched that no byte of the present answer has come.
 	fresh, untouched bool
 	head             ResponseHead
@@ -76,6 +80,8 @@ const (
 	// A node's connection:
 
 	nodeConnects
+	// nodeShakes is connected, and crypto/tls shakes hands on a goroutine.
+	nodeShakes
 	nodeHead
 	nodeBody
 	nodeIdle

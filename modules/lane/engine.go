@@ -3,6 +3,7 @@
 package lane
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -59,8 +60,9 @@ type Engine struct {
 	// buffers holds output buffers that no connection uses at present: idle connections have none.
 	buffers [][]byte
 	pools   map[poolKey]*pool
-	// plain receives what TLS sessions decrypt.
-	plain []byte
+	// plain receives what TLS sessions decrypt. sessions are those that nodes let go on.
+	plain    []byte
+	sessions tls.ClientSessionCache
 	// fields receives the fields of a node's response before it is known to be one.
 	fields         gateway.Header
 	responseLimits Limits
@@ -92,6 +94,7 @@ func NewEngine(driver Driver, config Config) *Engine {
 		driver: driver, limits: config.Limits, timeouts: config.Timeouts,
 		now: 1, clock: now, began: now, pools: make(map[poolKey]*pool),
 		responseLimits: Limits{HeadBytes: maxResponseHead}, plain: make([]byte, 16<<10),
+		sessions: tls.NewLRUClientSessionCache(maxSessions),
 	}
 }
 
@@ -152,6 +155,9 @@ func (e *Engine) close(c *Conn) {
 	c.gone = true
 	if c.pool != nil {
 		c.pool.remove(c)
+	}
+	if c.shaking != nil {
+		c.shaking.end()
 	}
 	e.forget(c)
 	if c.flight == 0 {

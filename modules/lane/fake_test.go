@@ -14,15 +14,15 @@ import (
 	"github.com/andogate/ando/modules/lane"
 )
 
-// oneRoute is a table with a single route, and one to a node that speaks TLS.
-type oneRoute struct{ route, secure *gateway.Route }
+// oneRoute is a table with a single route, and one to a node that a lane cannot speak to.
+type oneRoute struct{ route, grpc *gateway.Route }
 
 func (t *oneRoute) Match(x *gateway.Exchange, _ gateway.Trace) *gateway.Route {
 	switch {
 	case strings.HasPrefix(x.Request.Path, "/none"):
 		return nil
-	case strings.HasPrefix(x.Request.Path, "/secure"):
-		return t.secure
+	case strings.HasPrefix(x.Request.Path, "/grpc"):
+		return t.grpc
 	}
 	return t.route
 }
@@ -74,6 +74,8 @@ type plan struct {
 	limits   lane.Limits
 	// log is the site's.
 	log func(*lane.Record)
+	// tune changes the upstream and the settings before they are used; nil is none.
+	tune func(*gateway.Upstream, *gateway.Settings)
 }
 
 // open makes a gateway with one route to the plan's nodes, which are returned.
@@ -106,13 +108,17 @@ func (p *plan) open(t testing.TB) (*gateway.Gateway, []*gateway.Node) {
 		Type: "roundrobin", Nodes: list, Balancer: list, Scheme: "http", Retries: len(list) - 1,
 		Timeout: p.phases, KeepAlive: p.keep,
 	}
-	secure := upstream
-	secure.Scheme = "https"
+	settings := gateway.DefaultSettings()
+	if p.tune != nil {
+		p.tune(&upstream, settings)
+	}
+	grpc := upstream
+	grpc.Scheme = "grpc"
 	table := &oneRoute{
-		&gateway.Route{ID: "1", Chain: p.chain, Upstream: &upstream}, &gateway.Route{ID: "2", Upstream: &secure},
+		&gateway.Route{ID: "1", Chain: p.chain, Upstream: &upstream}, &gateway.Route{ID: "2", Upstream: &grpc},
 	}
 	g, _, err := gateway.Open(context.Background(), emptyStore{}, &gateway.Generation{
-		Compiler: table, Settings: gateway.DefaultSettings(),
+		Compiler: table, Settings: settings,
 	})
 	if err != nil {
 		t.Fatal(err)

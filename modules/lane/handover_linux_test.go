@@ -93,7 +93,7 @@ func TestHandOverOfBody(t *testing.T) {
 			conn.SetDeadline(time.Now().Add(20 * time.Second))
 			go func() {
 				// TLS clients make a record of each write.
-				fmt.Fprintf(conn, "%sPOST /secure HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", get, len(body), body[:40_000])
+				fmt.Fprintf(conn, "%sPOST /grpc HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", get, len(body), body[:40_000])
 				io.WriteString(conn, body[40_000:]+get)
 			}()
 			r := bufio.NewReader(conn)

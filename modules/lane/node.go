@@ -10,13 +10,19 @@ import (
 
 // forward sends the exchange's request to the next node.
 func (e *Engine) forward(x *exchange) {
+	if scheme := x.ForwardScheme(); !speaksHTTP1(scheme) {
+		// A plugin has chosen it, too late to hand the request over.
+		e.refuseScheme(x, scheme)
+		return
+	}
 	node := x.Pick()
 	if node == nil {
 		e.reply(x)
 		return
 	}
 	p := e.poolOf(node)
-	if c := p.take(); c != nil {
+	to := targetOf(x)
+	if c := p.take(&to); c != nil {
 		c.fresh = false
 		e.sendRequest(x, c)
 		return
@@ -32,7 +38,7 @@ func (e *Engine) forward(x *exchange) {
 }
 
 func (e *Engine) dial(x *exchange, p *pool) {
-	c := &Conn{state: nodeConnects, pool: p, fresh: true}
+	c := &Conn{state: nodeConnects, pool: p, fresh: true, target: targetOf(x).keep()}
 	if err := e.driver.Dial(c, p.addr); err != nil {
 		e.attemptFailed(x, gateway.FailedConnect, true)
 		return
@@ -51,11 +57,14 @@ func (e *Engine) Connected(c *Conn, err error) {
 		e.nodeFailed(c, gateway.FailedConnect)
 		return
 	}
-	if c.serves == nil {
+	switch {
+	case c.serves == nil:
 		e.close(c)
-		return
+	case c.target.secure:
+		e.shakeHands(c)
+	default:
+		e.sendRequest(c.serves, c)
 	}
-	e.sendRequest(c.serves, c)
 }
 
 // sendRequest begins to send the request on a connection that is ready for it.
@@ -173,6 +182,9 @@ func (e *Engine) sendBody(x *exchange, data []byte, done bool) {
 func (e *Engine) nodeInput(c *Conn, b []byte) (rest []byte) {
 	for len(b) > 0 && !c.gone {
 		switch c.state {
+		case nodeShakes:
+			c.shaking.feed(b)
+			return nil
 		case nodeHead:
 			c.untouched = false
 			var more bool
@@ -377,10 +389,10 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 	x.node, c.serves = nil, nil
 	keep := upstream.KeepAlive
 	if c.head.Reusable && x.bodyDone && len(surplus) == 0 && !c.eof && !e.draining && c.unsent() == 0 &&
-		len(c.pool.idle) < keep.Size && (keep.Requests == 0 || c.uses < keep.Requests) {
+		e.makeRoom(c, keep.Size) && (keep.Requests == 0 || c.uses < keep.Requests) {
 		c.state, c.fresh = nodeIdle, false
-		e.Keep(c.out)
-		c.in, c.out = nil, nil
+		c.in = nil
+		e.dropOutput(c)
 		c.deadline = e.now + seconds(keep.IdleTimeout)
 		c.pool.idle = append(c.pool.idle, c)
 		e.resume(c)
@@ -409,7 +421,7 @@ func (e *Engine) nodeEOF(c *Conn) {
 	switch {
 	case c.state == nodeIdle:
 		e.close(c)
-	case c.state == nodeBody && c.head.Body.Kind == UntilClose:
+	case c.state == nodeBody && c.head.Body.Kind == UntilClose && (c.session == nil || c.session.ended):
 		e.nodeDone(c.serves, c, nil)
 	default:
 		e.nodeFailed(c, gateway.FailedBroken)
@@ -420,6 +432,9 @@ func (e *Engine) nodeEOF(c *Conn) {
 func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 	x := c.serves
 	c.serves = nil
+	if c.state == nodeShakes && failure == gateway.FailedBroken {
+		failure = gateway.FailedConnect
+	}
 	stale := failure == gateway.FailedBroken && !c.fresh && c.untouched
 	if x != nil {
 		x.blameNode(c, failure)
@@ -433,7 +448,7 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 		// What else the client sends waits for the next node.
 		x.client.state, x.client.deadline = clientWaits, 0
 	}
-	repeatable := c.state == nodeConnects || idempotent(x.ForwardMethod()) && !x.streamed
+	repeatable := c.state <= nodeShakes || idempotent(x.ForwardMethod()) && !x.streamed
 	if stale && repeatable && !x.replied {
 		// The node closed an idle connection just when it was used; that says nothing about the node.
 		x.request = x.request[:0]

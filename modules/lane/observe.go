@@ -210,7 +210,7 @@ func (x *exchange) blameNode(c *Conn, failure gateway.Failure) {
 	switch {
 	case x.replied:
 		x.Blame(gateway.ByUpstream, gateway.PhaseReceive, failure.String())
-	case c.state == nodeConnects:
+	case c.state <= nodeShakes:
 		x.Forward.Phase = gateway.PhaseConnect
 	case x.client.state == clientStreams || c.unsent() > 0:
 		x.Forward.Phase = gateway.PhaseSend

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -76,16 +77,15 @@ func (e *Engine) resolve(p *pool, node *gateway.Node) {
 	}()
 }
 
-// take returns an idle connection that has not been closed by the node as far as is known, or nil.
-func (p *pool) take() *Conn {
-	n := len(p.idle)
-	if n == 0 {
-		return nil
+// take returns an idle connection to the target that has not been closed by the node as far as is known, or nil.
+func (p *pool) take(to *target) *Conn {
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		if c := p.idle[i]; c.target == *to {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return c
+		}
 	}
-	c := p.idle[n-1]
-	p.idle[n-1] = nil
-	p.idle = p.idle[:n-1]
-	return c
+	return nil
 }
 
 func (p *pool) remove(c *Conn) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"slices"
+
+	"github.com/andogate/ando/modules/gateway"
 )
 
 // TLSState returns the state of a TLS connection that a loop gave back, which is no *tls.Conn any more, and nil for any
@@ -36,6 +38,15 @@ type Socket struct {
 // memory is what a moved Socket reads and writes.
 type memory struct{ in, out []byte }
 
+func (m *memory) read(b []byte) (n int, err error) {
+	if len(m.in) == 0 {
+		return 0, errNoBytes
+	}
+	n = copy(b, m.in)
+	m.in = m.in[n:]
+	return n, nil
+}
+
 // Read reads what the loop has received, or from the network. In a loop it never waits: crypto/tls takes a temporary
 // error as a reason to keep the part of a record that it has and to try again later.
 func (s *Socket) Read(b []byte) (n int, err error) {
@@ -46,12 +57,8 @@ func (s *Socket) Read(b []byte) (n int, err error) {
 		n = copy(b, s.raw)
 		s.raw = s.raw[n:]
 		return n, nil
-	case len(m.in) == 0:
-		return 0, errNoBytes
 	default:
-		n = copy(b, m.in)
-		m.in = m.in[n:]
-		return n, nil
+		return m.read(b)
 	}
 }
 
@@ -72,12 +79,15 @@ func (noBytes) Temporary() bool { return true }
 
 var errNoBytes net.Error = noBytes{}
 
-// session is the TLS layer of a client's connection in a loop.
+// session is the TLS layer of a connection in a loop.
 type session struct {
 	conn   *tls.Conn
-	socket *Socket
 	memory memory
+	// socket and state are those of a client's connection.
+	socket *Socket
 	state  tls.ConnectionState
+	// ended says that the peer has said that nothing more comes.
+	ended bool
 }
 
 // newSession moves the socket under a TLS connection whose handshake is complete.
@@ -102,7 +112,10 @@ func (e *Engine) decrypt(c *Conn, raw []byte) {
 		switch {
 		case c.gone || err == error(errNoBytes):
 		case errors.Is(err, io.EOF):
+			s.ended = true
 			e.EOF(c)
+		case c.isNode():
+			e.nodeFailed(c, gateway.FailedBroken)
 		default:
 			e.abandon(c)
 		}

@@ -43,8 +43,10 @@ func TestTLSToNodes(t *testing.T) {
 
 	u := upstreamOf(t, node.Listener.Addr().String())
 	u.Scheme = "https"
-	s := serveRoute(t, &gateway.Route{Upstream: u})
-	s.transports.RootCAs = roots
+	settings := gateway.DefaultSettings()
+	settings.NodeRoots = roots
+	route := &gateway.Route{Upstream: u}
+	s := serveTable(t, &table{match: func(*gateway.Exchange) *gateway.Route { return route }}, settings)
 	for _, c := range []struct {
 		name, host  string
 		verify      bool

@@ -4,14 +4,10 @@ package nethttp
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,9 +32,6 @@ const (
 // Transports are the pools of connections to nodes. The zero value is ready, and safe for concurrent use. Pools depend
 // on what an upstream says and not on the upstream, so they survive every change that leaves that alone.
 type Transports struct {
-	// RootCAs are what nodes' certificates are checked against; nil is the system's. It is set before first use.
-	RootCAs *x509.CertPool
-
 	mu    sync.Mutex
 	pools map[poolKey]*pool
 	// sessions lets a new connection go on with the TLS session of one before.
@@ -159,16 +152,15 @@ type target struct {
 	// name is what the transport keeps connections under: the address, or for TLS a digest of all that the connection
 	// stands for.
 	name           string
-	serverName     string
-	verify, http2  bool
-	certificate    *tls.Certificate
+	http2          bool
+	secure         gateway.NodeTLS
 	connectTimeout time.Duration
 }
 
 type targetKey struct{}
 
 func newTarget(x *gateway.Exchange) target {
-	node, u := x.Forward.Node, x.Forward.Upstream
+	node := x.Forward.Node
 	scheme := x.ForwardScheme()
 	t := target{
 		addr: node.Addr, name: node.Addr, connectTimeout: x.Timeout().Connect,
@@ -177,25 +169,9 @@ func newTarget(x *gateway.Exchange) target {
 	if scheme != "https" && scheme != "grpcs" {
 		return t
 	}
-	t.serverName = hostOf(x.ForwardHost())
-	t.verify, t.certificate = u.TLSVerify, u.ClientCertificate
-	digest := sha256.New()
-	fmt.Fprintf(digest, "%q %q %t", t.addr, t.serverName, t.verify)
-	if t.certificate != nil {
-		for _, der := range t.certificate.Certificate {
-			_, _ = digest.Write(der)
-		}
-	}
-	t.name = hex.EncodeToString(digest.Sum(nil)[:16]) + ":443"
+	t.secure = x.NodeTLS()
+	t.name = t.secure.Digest(t.addr) + ":443"
 	return t
-}
-
-// hostOf returns the text of a Host field without port, brackets and trailing dot, in lower case.
-func hostOf(text string) string {
-	if host, _, err := net.SplitHostPort(text); err == nil {
-		text = host
-	}
-	return strings.ToLower(strings.TrimSuffix(strings.Trim(text, "[]"), "."))
 }
 
 func (t *Transports) dial(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -217,21 +193,11 @@ func (t *Transports) dialTLS(ctx context.Context, network, name string) (net.Con
 	if err != nil {
 		return nil, err
 	}
-	config := &tls.Config{
-		ServerName:         to.serverName,
-		InsecureSkipVerify: !to.verify, // APISIX's tls.verify is false by default.
-		RootCAs:            t.RootCAs,
-		MinVersion:         tls.VersionTLS12,
-		NextProtos:         []string{"http/1.1"},
-		ClientSessionCache: namedSessions{t.sessionCache(), to.name},
-	}
+	protocol := "http/1.1"
 	if to.http2 {
-		config.NextProtos = []string{"h2"}
+		protocol = "h2"
 	}
-	if to.certificate != nil {
-		config.Certificates = []tls.Certificate{*to.certificate}
-	}
-	conn := tls.Client(raw, config)
+	conn := tls.Client(raw, to.secure.Config(to.addr, protocol, t.sessionCache()))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("tls handshake with %s: %w", to.addr, err)
@@ -247,14 +213,3 @@ func (t *Transports) sessionCache() tls.ClientSessionCache {
 	}
 	return t.sessions
 }
-
-// namedSessions is a part of a session cache: that of connections which stand for the same. crypto/tls by itself goes by
-// the server's name alone, and would take the session of one certificate for another's.
-type namedSessions struct {
-	cache tls.ClientSessionCache
-	name  string
-}
-
-func (s namedSessions) Get(string) (*tls.ClientSessionState, bool) { return s.cache.Get(s.name) }
-
-func (s namedSessions) Put(_ string, state *tls.ClientSessionState) { s.cache.Put(s.name, state) }
