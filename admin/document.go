@@ -87,6 +87,18 @@ func (h *Handler) putDocument(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	dryRun, err := parseDryRun(r, r.URL.Query()["dry_run"])
+	if err != nil {
+		return err
+	}
+	if dryRun {
+		if err := h.document.Try(r.Context(), h.gateway, h.checker, doc, digest, h.now()); err != nil {
+			return err
+		}
+		w.Header().Set(dryRunField, "true")
+		writeJSON(w, http.StatusAccepted, nil)
+		return nil
+	}
 	served, err := h.document.Replace(r.Context(), h.gateway, h.checker, doc, digest, h.now())
 	if err != nil {
 		return err

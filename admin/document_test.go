@@ -162,6 +162,29 @@ func TestDocumentVersions(t *testing.T) {
 	}
 }
 
+// A document that is tried is refused as it would be, and otherwise leaves nothing.
+func TestDocumentDryRun(t *testing.T) {
+	a := newDocumentAPI(t)
+	a.accept("1", oneRoute+`}`)
+	before, keys := string(a.pulled()), a.keys()
+	for body, want := range map[string]int{
+		`{"services":[{"id":"s"}]}`:            http.StatusAccepted,
+		`{"routes":[{"id":"r","uri":1}]}`:      http.StatusBadRequest,
+		oneRoute + `,"routes_conf_version":0}`: http.StatusBadRequest,
+	} {
+		w := a.call(http.MethodPut, configs+"?dry_run=true", body, "X-Digest", "2")
+		if w.Code != want || (w.Header().Get(dryRunField) == "true") != (want == http.StatusAccepted) {
+			t.Errorf("%s: got %d %s", body, w.Code, w.Body)
+		}
+		if after := string(a.pulled()); after != before || !slices.Equal(a.keys(), keys) {
+			t.Errorf("%s: it was done", body)
+		}
+	}
+	if w := a.call(http.MethodPut, configs+"?dry_run=maybe", oneRoute+`}`, "X-Digest", "2"); w.Code != http.StatusBadRequest {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
 func TestDocumentRefusals(t *testing.T) {
 	a := newDocumentAPI(t)
 	a.accept("ok", oneRoute+`}`)

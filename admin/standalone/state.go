@@ -57,18 +57,38 @@ func (s *State) Replace(ctx context.Context, g *gateway.Gateway, checker Checker
 	if before.Digest == digest {
 		return before, nil
 	}
-	next := &Served{Digest: digest, Modified: now, sections: make(map[string]section, len(Sections))}
-	for _, name := range Sections {
-		sec, err := doc.advance(name, before.sections[name], checker)
-		if err != nil {
-			return nil, err
-		}
-		next.sections[name] = sec
+	next, err := before.advance(checker, doc, digest, now)
+	if err != nil {
+		return nil, err
 	}
 	if _, err := g.Submit(ctx, next.changes); err != nil {
 		return nil, err
 	}
 	s.current.Store(next)
+	return next, nil
+}
+
+// Try is Replace without its effect: whatever would refuse the document does.
+func (s *State) Try(ctx context.Context, g *gateway.Gateway, checker Checker, doc *Document, digest string, now time.Time) error {
+	s.replacing.Lock()
+	defer s.replacing.Unlock()
+	next, err := s.Served().advance(checker, doc, digest, now)
+	if err != nil {
+		return err
+	}
+	return g.Try(ctx, next.changes)
+}
+
+// advance makes of doc what follows the document that is served.
+func (s *Served) advance(checker Checker, doc *Document, digest string, now time.Time) (*Served, error) {
+	next := &Served{Digest: digest, Modified: now, sections: make(map[string]section, len(Sections))}
+	for _, name := range Sections {
+		sec, err := doc.advance(name, s.sections[name], checker)
+		if err != nil {
+			return nil, err
+		}
+		next.sections[name] = sec
+	}
 	return next, nil
 }
 
