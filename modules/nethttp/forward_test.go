@@ -238,6 +238,24 @@ func TestClientTimeIsNotTheNodes(t *testing.T) {
 	}
 }
 
+// TestSendTimeIsBetweenTwoPieces: the clock starts anew with each piece of a body, also of one that is at hand as a whole,
+// and with each informational response.
+func TestSendTimeIsBetweenTwoPieces(t *testing.T) {
+	expired := make(chan struct{}, 1)
+	a := &attempt{cancel: func() { expired <- struct{}{} }, timeout: gateway.Timeout{Send: time.Nanosecond, Read: time.Nanosecond}}
+	a.timer = time.AfterFunc(time.Hour, a.expire)
+	body, _ := bytesBody(a, []byte("whole"))
+	if _, err := body.Read(make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	<-expired
+	a.wrote = true
+	if err := a.inform(103, nil); err != nil {
+		t.Fatal(err)
+	}
+	<-expired
+}
+
 func TestStreamsBothWays(t *testing.T) {
 	node := startNode(t, func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)

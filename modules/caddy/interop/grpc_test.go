@@ -189,7 +189,8 @@ func TestGRPCDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err := pb.NewTestServiceClient(conn).EmptyCall(ctx, new(pb.Empty))
-	if status.Code(err) != codes.DeadlineExceeded {
+	// The node's clock may be the first to say so, and it then resets the stream, which to the client is no answer.
+	if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}
 	if left := <-service.ended; left <= 0 || left > 200*time.Millisecond {
