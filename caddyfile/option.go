@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "cache_zone", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
+	"admin", "cache_zone", "certificate_wait", "config_api", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -32,6 +32,8 @@ var optionWords = []string{
 //		router radixtree_host_uri|radixtree_uri|radixtree_uri_with_parameter
 //		lane auto|ring|poll|off
 //		fallback_sni <name>
+//		config_api <address>|off
+//		certificate_wait <duration>
 //		cache_zone <name> {
 //			path <folder>
 //			size <size>
@@ -84,6 +86,20 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 		}
 	case "cache_zone":
 		return parseCacheZone(d, app)
+	case "config_api":
+		if !d.AllArgs(&app.ConfigAPI) {
+			return d.Errf("config_api takes the address of Caddy's admin endpoint, or off")
+		}
+	case "certificate_wait":
+		text, err := one(d)
+		if err != nil {
+			return err
+		}
+		wait, err := caddy.ParseDuration(text.Text)
+		if err != nil || wait <= 0 {
+			return d.Errf("certificate_wait: %q is no duration like 10s", text.Text)
+		}
+		app.CertificateWait = caddy.Duration(wait)
 	case "fallback_sni":
 		if !d.AllArgs(&app.FallbackSNI) {
 			return d.Errf("fallback_sni takes one name")

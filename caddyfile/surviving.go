@@ -24,8 +24,45 @@ func (survivingAdapter) Adapt(body []byte, options map[string]any) ([]byte, []ca
 	if err != nil {
 		return nil, warnings, err
 	}
-	raw, err = surviving(raw)
+	if raw, err = surviving(raw); err != nil {
+		return nil, warnings, err
+	}
+	raw, err = nameConfigAPI(raw)
 	return raw, warnings, err
+}
+
+// nameConfigAPI tells the ando app where the file has Caddy's admin endpoint, unless it has said so itself.
+func nameConfigAPI(config []byte) ([]byte, error) {
+	var given struct {
+		Admin struct {
+			Disabled bool   `json:"disabled"`
+			Listen   string `json:"listen"`
+		} `json:"admin"`
+	}
+	if err := json.Unmarshal(config, &given); err != nil {
+		return nil, err
+	}
+	address := given.Admin.Listen
+	if given.Admin.Disabled {
+		address = "off"
+	}
+	if address == "" {
+		return config, nil
+	}
+	return edit(config, []string{"apps", "ando"}, func(raw json.RawMessage) (json.RawMessage, error) {
+		var app map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &app); err != nil {
+			return nil, err
+		}
+		if app["config_api"] == nil {
+			quoted, err := json.Marshal(address)
+			if err != nil {
+				return nil, err
+			}
+			app["config_api"] = quoted
+		}
+		return json.Marshal(app)
+	})
 }
 
 // surviving edits the servers of a Caddy config.

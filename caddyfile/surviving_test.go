@@ -73,3 +73,31 @@ func TestSurvivingAdapter(t *testing.T) {
 		}
 	}
 }
+
+// The adapter knows where the file has Caddy's admin endpoint.
+func TestSurvivingAdapterNamesTheConfigAPI(t *testing.T) {
+	for _, c := range []struct{ options, want string }{
+		{"ando\n", ""},
+		{"admin localhost:2020\nando\n", "localhost:2020"},
+		{"admin off\nando\n", "off"},
+		{"admin localhost:2020\nando {\nconfig_api unix//run/caddy.sock\ncertificate_wait 3s\n}\n", "unix//run/caddy.sock"},
+	} {
+		raw, _, err := caddyconfig.GetAdapter(AdapterName).Adapt([]byte("{\n"+c.options+"}\n:8001 {\nando\n}\n"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config struct {
+			Apps struct {
+				Ando struct {
+					ConfigAPI string `json:"config_api"`
+				} `json:"ando"`
+			} `json:"apps"`
+		}
+		if err := json.Unmarshal(raw, &config); err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Apps.Ando.ConfigAPI; got != c.want {
+			t.Errorf("%q: got %q, want %q", c.options, got, c.want)
+		}
+	}
+}

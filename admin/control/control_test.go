@@ -101,7 +101,7 @@ func TestExamples(t *testing.T) {
 		var h http.Handler
 		switch c.Resource {
 		case "status":
-			h = Status(func() []string { return nil })
+			h = Status(func() []string { return nil }, func() []string { return nil })
 		case "control":
 			var objects []gateway.Object
 			if strings.HasSuffix(c.Precondition, "route without checks") {
@@ -275,8 +275,11 @@ func TestOtherRequests(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	missing := []string{"the store is not open", "no listener"}
-	h := Status(func() []string { return missing })
+	var behind []string
+	h := Status(func() []string { return missing }, func() []string { return behind })
 	expect(t, h, "GET", "/status", 200, `{"status":"ok"}`)
+	behind = []string{"why"}
+	expect(t, h, "GET", "/status", 200, `{"status":"ok","config_behind":["why"]}`)
 	expect(t, h, "GET", "/status/ready", 503,
 		`{"status":"error","error":"the store is not open; no listener","reasons":["the store is not open","no listener"]}`)
 	missing = nil

@@ -147,6 +147,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := ctx.GetMetricsRegistry().Register(sslMetrics{a}); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
+	if err := ctx.GetMetricsRegistry().Register(reloadMetrics{a}); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	if a.Admin == nil {
 		a.Admin = new(AdminConfig)
 	}
@@ -179,9 +182,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.CertificateWait == 0 {
 		a.CertificateWait = defaultCertificateWait
-	}
-	if err := hearCertificates(ctx); err != nil {
-		return err
 	}
 	if err := a.carryOver(ctx); err != nil {
 		return err

@@ -239,12 +239,18 @@ func TestAutomaticHTTPSWithoutConfigAPI(t *testing.T) {
 	if got := s.write("PUT", "routes/1", `{"uri":"/","host":"a.test","plugins":{}}`); got != "a.test=failed" {
 		t.Errorf("got %q", got)
 	}
-	if err := started.newest().running.certifier.reloader.Status().Err; err == nil {
-		t.Error("the status has no error")
+	if got := configBehind(); len(got) != 1 || !strings.Contains(got[0], "admin endpoint is off") {
+		t.Errorf("the status says %q", got)
+	}
+	if got := gather(t, reloadMetrics{started.newest()}); !slices.Contains(got, 1) {
+		t.Errorf("the metrics are %v", got)
 	}
 	s.mustLoad()
 	if got := s.write("PUT", "routes/2", `{"uri":"/2","host":"a.test","plugins":{}}`); got != "a.test=issued" {
 		t.Errorf("got %q", got)
+	}
+	if got := configBehind(); len(got) != 0 {
+		t.Errorf("the status says %q", got)
 	}
 }
 

@@ -124,7 +124,7 @@ func (c *StatusConfig) listen() (*adminLease, error) {
 	return lease, nil
 }
 
-var statusHandler http.Handler = control.Status(notReady)
+var statusHandler http.Handler = control.Status(notReady, configBehind)
 
 // notReady lists why this process serves no requests. The config before serves while the next one starts.
 func notReady() (reasons []string) {

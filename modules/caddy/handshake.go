@@ -176,8 +176,11 @@ func (a *App) secure(ctx caddy.Context) error {
 	if !ok || len(server.TLSConnPolicies) == 0 || a.policies[server] != nil {
 		return nil
 	}
-	if auto := server.AutoHTTPS; auto != nil && !auto.Disabled && !auto.DisableCerts {
+	if auto := server.AutoHTTPS; auto != nil && !auto.Disabled && !auto.DisableCerts && !a.automates {
 		a.automates = true
+		if err := hearCertificates(ctx); err != nil {
+			return err
+		}
 	}
 	at := slices.IndexFunc(server.TLSConnPolicies, func(p *caddytls.ConnectionPolicy) bool { return len(p.MatchersRaw) == 0 })
 	base := new(caddytls.ConnectionPolicy)
