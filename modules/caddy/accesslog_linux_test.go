@@ -82,7 +82,7 @@ func TestAccessLogAndMetrics(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	node := httptest.NewServer(http.HandlerFunc(answering))
 	defer node.Close()
-	port, nodeAddr := freePort(t), strings.TrimPrefix(node.URL, "http://")
+	nodeAddr := strings.TrimPrefix(node.URL, "http://")
 	dead := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	const names = `"default_logger_name": "rest", "logger_names": {
 		"a.test": "a", "*.wild.test": ["wild"], "twice.test": ["one", "", "two"], "nowhere.test": []}, "skip_hosts": ["skipped.test"]`
@@ -102,7 +102,7 @@ func TestAccessLogAndMetrics(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var lines, series []string
 			for _, lane := range []string{"off", "ring", "poll"} {
-				file := filepath.Join(t.TempDir(), "access.log")
+				file, port := filepath.Join(t.TempDir(), "access.log"), freePort(t)
 				tlsFields := ""
 				if c.secure {
 					tlsFields = `"tls_connection_policies": [{}],`

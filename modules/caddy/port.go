@@ -212,6 +212,9 @@ func (p *port) serve(conn net.Conn) {
 	if socket, ok := conn.(*lane.Socket); ok {
 		conn = socket.TCPConn
 	}
+	if secure, ok := conn.(*tls.Conn); !ok || secure.ConnectionState().NegotiatedProtocol != "h2" {
+		conn = lane.Strict(conn)
+	}
 	ports.mu.Lock()
 	server := p.server
 	ports.mu.Unlock()

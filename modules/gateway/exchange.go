@@ -22,6 +22,9 @@ type Wire interface {
 // ErrBodyTooLarge says that a request body is longer than its reader wanted to see.
 var ErrBodyTooLarge = errors.New("request body is too large")
 
+// ErrMalformedBody says that the framing of a request body is broken: nothing after it on the connection has a meaning.
+var ErrMalformedBody = errors.New("malformed request body")
+
 // Exchange is one request and its response. It belongs to one goroutine at a time and is used again for the next
 // request, so nothing in it may be kept: clone what must outlive it.
 //

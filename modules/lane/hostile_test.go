@@ -5,44 +5,13 @@ package lane
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/andogate/ando/modules/gateway"
 )
-
-// hostile is one line of testdata/requests.jsonl.
-type hostile struct {
-	ID, Category, Raw, Why, Ando, Delivery string
-	AllowedStatus                          []int  `json:"allowed_status"`
-	RoutePath                              string `json:"route_path_expected"`
-}
-
-func hostileRequests(t testing.TB) []hostile {
-	t.Helper()
-	file, err := os.ReadFile("testdata/requests.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases []hostile
-	for line := range bytes.Lines(file) {
-		var c hostile
-		if err := json.Unmarshal(line, &c); err != nil {
-			t.Fatal(err)
-		}
-		raw := make([]byte, 0, len(c.Raw))
-		for _, r := range c.Raw {
-			raw = append(raw, byte(r))
-		}
-		c.Raw = string(raw)
-		cases = append(cases, c)
-	}
-	return cases
-}
 
 // verdict reads one request with the machine: the status it would be refused with, 200 when it is complete, 0 when the
 // bytes end before it is.
@@ -88,7 +57,7 @@ func verdict(raw []byte, step int) (status int, r *gateway.Request, body []byte)
 }
 
 func TestHostileHeads(t *testing.T) {
-	for _, c := range hostileRequests(t) {
+	for _, c := range Cases(t, "requests.jsonl") {
 		t.Run(c.ID, func(t *testing.T) {
 			got, r, _ := verdict([]byte(c.Raw), len(c.Raw)+1)
 			if bytewise, _, _ := verdict([]byte(c.Raw), 1); bytewise != got {
@@ -116,7 +85,7 @@ func TestHostileHeads(t *testing.T) {
 
 // FuzzRequest checks that whatever a lane accepts net/http accepts too, and reads the same.
 func FuzzRequest(f *testing.F) {
-	for _, c := range hostileRequests(f) {
+	for _, c := range Cases(f, "requests.jsonl") {
 		if len(c.Raw) < 4096 {
 			f.Add([]byte(c.Raw))
 		}

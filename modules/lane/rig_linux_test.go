@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"github.com/andogate/ando/modules/lane"
 	"github.com/andogate/ando/modules/lane/poll"
 	"github.com/andogate/ando/modules/lane/ring"
+	"github.com/andogate/ando/modules/nethttp"
 )
 
 // newLoops are the drivers; every test of a loop runs on each.
@@ -39,6 +41,54 @@ func onEach(t *testing.T, test func(t *testing.T, driver string)) {
 		t.Run(name, func(t *testing.T) { test(t, name) })
 		t.Run(name+" tls", func(t *testing.T) { test(t, name+" tls") })
 	}
+}
+
+// onEveryWire is onEach with net/http as one more driver, as the listener wrapper has it.
+func onEveryWire(t *testing.T, test func(t *testing.T, driver string)) {
+	onEach(t, test)
+	for _, name := range []string{netHTTP, netHTTP + " tls"} {
+		t.Run(name, func(t *testing.T) { test(t, name) })
+	}
+}
+
+const netHTTP = "net_http"
+
+// serveHTTP has net/http serve the gateway on strict connections.
+func serveHTTP(t testing.TB, driver string, p plan) (addr string) {
+	t.Helper()
+	g, _ := p.open(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{
+		Handler: nethttp.New(nethttp.Config{Gateway: g}), ConnContext: nethttp.ConnContext, MaxHeaderBytes: p.limits.HeadBytes,
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	conns := &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}
+	go server.Serve(conns)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if strings.HasSuffix(driver, " tls") {
+				conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+			}
+			conns.give(lane.Strict(conn))
+		}
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		server.Close()
+		g.Close()
+	})
+	return listener.Addr().String()
 }
 
 // certificate is good enough for a client that does not look.
@@ -78,10 +128,14 @@ type gate struct {
 	stop   func()
 }
 
-// start runs a loop in front of the given nodes and returns the address to talk to.
+// start runs a loop, or net/http, in front of the given nodes and returns the address to talk to.
 func start(t testing.TB, driver string, chain *gateway.Chain, timeout time.Duration, nodes ...string) string {
 	t.Helper()
-	return launch(t, driver, plan{chain: chain, timeout: timeout, nodes: nodes}, echo).addr
+	p := plan{chain: chain, timeout: timeout, nodes: nodes}
+	if strings.HasPrefix(driver, netHTTP) {
+		return serveHTTP(t, driver, p)
+	}
+	return launch(t, driver, p, echo).addr
 }
 
 // launch runs a loop. handler serves what the loop hands over.

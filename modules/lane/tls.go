@@ -12,15 +12,15 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 )
 
-// TLSState returns the state of a TLS connection that a loop gave back, which is no *tls.Conn any more, and nil for any
-// other connection.
+// TLSState returns the state of a TLS connection that is no *tls.Conn any more, because a loop gave it back or Strict is
+// around it, and nil for any other connection.
 func TLSState(conn net.Conn) *tls.ConnectionState {
-	c, ok := conn.(*prefixTLS)
-	if !ok {
+	if strict, ok := conn.(*strictConn); ok {
+		conn = strict.Conn
+	} else if _, ok := conn.(*prefixTLS); !ok {
 		return nil
 	}
-	state := c.ConnectionState()
-	return &state
+	return tlsState(conn)
 }
 
 // Socket is a TCP connection that can move into a loop under the TLS connection that was made on it: crypto/tls keeps

@@ -51,7 +51,10 @@ func (w *wire) proceed() {
 	}
 }
 
-var errUnaskedSwitch = errors.New("the node switched to a protocol that was not asked for")
+var (
+	errUnaskedSwitch = errors.New("the node switched to a protocol that was not asked for")
+	errVersion       = errors.New("the node answers in another version of HTTP than it was asked in")
+)
 
 // statusClientGone is nginx's status for a client that did not wait for its response.
 const statusClientGone = 499
@@ -64,7 +67,11 @@ func (w *wire) try() (done bool) {
 	defer w.server.transports.release(pool)
 	defer a.end()
 	err := a.roundTrip(pool.transport)
-	if err == nil && a.response.StatusCode < 200 && !w.switches(a.response) {
+	switch {
+	case err != nil:
+	case a.response.ProtoMajor != 1 && !a.target.http2:
+		err = errVersion
+	case a.response.StatusCode < 200 && !w.switches(a.response):
 		err = errUnaskedSwitch
 	}
 	if err == nil {
@@ -72,17 +79,17 @@ func (w *wire) try() (done bool) {
 		return true
 	}
 	a.end()
-	if w.r.Context().Err() != nil {
-		// The client has gone: the node is not to blame, and nobody is left to answer but the access log.
-		x.Blame(gateway.ByClient, gateway.PhaseWait, "client has gone")
-		w.w.WriteHeader(statusClientGone)
-		return true
-	}
 	o := a.judge(err)
 	if o.client != nil {
 		w.bodyErr = o.client
 		w.rejectBody()
 		w.reply()
+		return true
+	}
+	if w.r.Context().Err() != nil {
+		// The client has gone: the node is not to blame, and nobody is left to answer but the access log.
+		x.Blame(gateway.ByClient, gateway.PhaseWait, "client has gone")
+		w.w.WriteHeader(statusClientGone)
 		return true
 	}
 	w.log().Warn("node gave no response", zap.String("node", x.Forward.Node.Addr), zap.Error(err))

@@ -20,8 +20,8 @@ const (
 	maxTransports = 64
 	// maxIdle bounds the idle connections of one pool to all nodes together; the oldest is closed first.
 	maxIdle = 16384
-	// maxResponseHead bounds the head of a node's response.
-	maxResponseHead = 1 << 20
+	// maxResponseHead bounds the head of a node's response, as on a lane.
+	maxResponseHead = 64 << 10
 	// maxSessions bounds the TLS sessions that are remembered.
 	maxSessions = 1024
 	// A connection of HTTP/2 on which nothing has come for pingAfter is asked whether it is alive, and closed when it does
