@@ -46,6 +46,7 @@ var blocks = []struct {
 	{"{\n\tdefault_bind ando/\n", (*reader).caddyfile},
 	{"ANDO_ADMIN_KEY=secret go run ./cmd/ando validate", (*reader).script},
 	{"{\n  \"apps\": {", (*reader).json},
+	{"{\n\ton_demand_tls {", (*reader).validate},
 	// xcaddy itself cannot be had everywhere; TestXcaddyBuild builds what it generates.
 	{"xcaddy build --with " + modulePath + "\n", func(*reader, string) {}},
 	// Docker may not be there; TestDockerfile looks at what it would read.
@@ -186,6 +187,13 @@ func (r *reader) requests(text string) {
 			r.t.Errorf("%s\ngot\n%s\nwant %s %s", line[1], out, status, body)
 		}
 	}
+}
+
+// validate checks a Caddyfile that stands alone.
+func (r *reader) validate(text string) {
+	r.t.Helper()
+	write(r.t, r.dir, "alone.caddyfile", text)
+	r.script("go run ./cmd/ando validate --config " + filepath.Join(r.dir, "alone.caddyfile"))
 }
 
 // caddyfile saves the block under the name by which the next one calls it.
