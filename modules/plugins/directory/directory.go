@@ -197,7 +197,7 @@ func (s Server) dial() (*ldap.Conn, error) {
 	if s.Security == LDAPS {
 		scheme = "ldaps://"
 	}
-	c, err := ldap.DialURL(scheme+s.Addr, ldap.DialWithTLSDialer(config, &net.Dialer{Timeout: s.Timeout}))
+	c, err := ldap.DialURL(scheme+s.Addr, ldap.DialWithDialer(&net.Dialer{Timeout: s.Timeout}), ldap.DialWithTLSConfig(config))
 	if err != nil {
 		return nil, err
 	}

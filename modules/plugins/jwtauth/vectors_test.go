@@ -69,7 +69,12 @@ func (v *vector) config(t *testing.T) fields {
 		key = ed25519.PublicKey(bytesOf(t, v.X))
 	default:
 		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-521": elliptic.P521()}[v.Crv]
-		key = &ecdsa.PublicKey{Curve: curve, X: number(t, v.X), Y: number(t, v.Y)}
+		point := append([]byte{4}, append(bytesOf(t, v.X), bytesOf(t, v.Y)...)...)
+		parsed, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key = parsed
 	}
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
