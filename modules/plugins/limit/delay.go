@@ -21,6 +21,6 @@ func Sleep(x *gateway.Exchange, delay time.Duration) {
 // Worthwhile reports whether a delay is one: APISIX does not sleep for less than a millisecond.
 func Worthwhile(delay time.Duration) bool { return delay >= time.Millisecond }
 
-// Delay has a request wait: it is kept in the exchange's State while gateway.Wait takes the hook to where it may. Values
-// below 256 ns would be boxed without an allocation; those that are Worthwhile cost one, which is nothing beside a wait.
+// Delay is how long a request has to wait. It is kept in the exchange's State while gateway.Wait takes the hook to where it
+// may wait; that costs an allocation, which is nothing beside the wait.
 type Delay time.Duration

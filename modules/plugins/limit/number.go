@@ -26,10 +26,13 @@ type Number struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (n *Number) UnmarshalJSON(raw []byte) error {
 	*n = Number{}
-	var text string
-	if json.Unmarshal(raw, &text) != nil {
+	if len(raw) == 0 || raw[0] != '"' {
 		n.value, n.known = parseNumber(string(raw))
 		return nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return err
 	}
 	template := expr.ParseTemplate(text)
 	if constant, ok := template.Const(); ok {

@@ -73,7 +73,7 @@ func TestMillion(t *testing.T) {
 		t.Skip("fills a table")
 	}
 	const million = 1_000_000
-	type window struct{ a, b, c int64 }
+	type window [3]int64
 	table := new(Table[window])
 	scope := NewScope("million")
 	var before, after runtime.MemStats
@@ -84,7 +84,7 @@ func TestMillion(t *testing.T) {
 		text = fmt.Append(text[:0], "192.0.2.", i)
 		key := scope.KeyOf(text)
 		e := table.Lock(key, 1)
-		e.Until, e.State.a = 100, i
+		e.Until, e.State[0] = 100, i
 		table.Unlock(key)
 	}
 	runtime.GC()
@@ -92,7 +92,7 @@ func TestMillion(t *testing.T) {
 	for i := range int64(million) {
 		key := scope.Key(fmt.Sprint("192.0.2.", i))
 		e := table.LockKnown(key, 1)
-		if e == nil || e.State.a != i {
+		if e == nil || e.State[0] != i {
 			t.Fatalf("key %d was lost", i)
 		}
 		table.Unlock(key)

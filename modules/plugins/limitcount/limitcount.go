@@ -74,14 +74,22 @@ type ruleConfig struct {
 
 // Refuse is gateway.Plugin.Refuse for this plugin and those that take its config.
 func Refuse(raw json.RawMessage) error {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil || fields["rules"] == nil {
+	var fields struct {
+		Rules  json.RawMessage `json:"rules"`
+		Count  json.RawMessage `json:"count"`
+		Window json.RawMessage `json:"time_window"`
+		Group  json.RawMessage `json:"group"`
+	}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return err
+	}
+	if fields.Rules == nil {
 		return nil
 	}
-	if fields["count"] != nil || fields["time_window"] != nil {
+	if fields.Count != nil || fields.Window != nil {
 		return errors.New("count/time_window and rules cannot be specified at the same time")
 	}
-	if fields["group"] != nil {
+	if fields.Group != nil {
 		return errors.New("group and rules cannot be specified at the same time")
 	}
 	return nil
