@@ -76,6 +76,7 @@ type apisixSettings struct {
 			Enable      *bool     `yaml:"enable"`
 			Listen      endpoints `yaml:"listen"`
 			FallbackSNI string    `yaml:"fallback_sni"`
+			Trusted     string    `yaml:"ssl_trusted_certificate"`
 		} `yaml:"ssl"`
 	} `yaml:"apisix"`
 	Deployment struct {
@@ -104,6 +105,7 @@ var translated = []string{
 	"apisix.node_listen", "apisix.router.http", "apisix.enable_control", "apisix.control.ip", "apisix.control.port",
 	"apisix.status.ip", "apisix.status.port", "apisix.trusted_addresses", "apisix.show_upstream_status_in_response_header",
 	"apisix.ssl.enable", "apisix.ssl.listen", "apisix.ssl.fallback_sni",
+	"apisix.ssl.ssl_trusted_certificate",
 	"deployment.role", "deployment.role_data_plane.config_provider", "deployment.role_traditional.config_provider",
 	"deployment.role_control_plane.config_provider",
 	"deployment.admin.admin_listen.ip", "deployment.admin.admin_listen.port", "deployment.admin.admin_key", "plugins",
@@ -166,6 +168,7 @@ func (a *apisixFile) apply(s *apisixSettings) error {
 		a.secure = nil
 	}
 	a.app.FallbackSNI = s.Apisix.SSL.FallbackSNI
+	a.app.TrustedCertificates = s.Apisix.SSL.Trusted
 	a.app.Router = s.Apisix.Router.HTTP
 	a.app.TrustedAddresses = s.Apisix.TrustedAddresses
 	a.app.ShowUpstreamStatus = s.Apisix.ShowUpstreamStatus

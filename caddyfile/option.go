@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "cache_zone", "certificate_wait", "config_api", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses",
+	"admin", "cache_zone", "certificate_wait", "config_api", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses", "trusted_certificates",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -40,6 +40,7 @@ var optionWords = []string{
 //			fresh <duration>
 //		}
 //		trusted_addresses <address or prefix...>
+//		trusted_certificates system|<file>[,...]
 //		plugins <name...>
 //		show_upstream_status
 //
@@ -108,6 +109,10 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 		words, err := some(d)
 		app.TrustedAddresses = append(app.TrustedAddresses, words...)
 		return err
+	case "trusted_certificates":
+		if !d.AllArgs(&app.TrustedCertificates) {
+			return d.Errf("trusted_certificates takes files with commas between them")
+		}
 	case "plugins":
 		words, err := some(d)
 		app.Plugins = append(app.Plugins, words...)

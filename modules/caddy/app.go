@@ -57,6 +57,10 @@ type App struct {
 	// The addresses and prefixes (CIDR) of proxies whose X-Forwarded-Proto, -Host and -Port are believed.
 	TrustedAddresses []string `json:"trusted_addresses,omitempty"`
 
+	// What the certificates of nodes are checked against where an upstream says tls.verify: PEM files and the word system,
+	// with commas between them. Default: system.
+	TrustedCertificates string `json:"trusted_certificates,omitempty"`
+
 	// The plugins that may be used. Default: every plugin in this build.
 	Plugins []string `json:"plugins,omitempty"`
 
@@ -236,6 +240,10 @@ func (a *App) newSettings() (*gateway.Settings, error) {
 			return nil, fmt.Errorf("trusted_addresses: %q is neither an address nor a prefix", text)
 		}
 		settings.TrustedAddresses = append(settings.TrustedAddresses, prefix)
+	}
+	var err error
+	if settings.NodeRoots, err = nodeRoots(a.TrustedCertificates); err != nil {
+		return nil, fmt.Errorf("trusted_certificates: %w", err)
 	}
 	return settings, nil
 }

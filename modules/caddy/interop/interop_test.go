@@ -73,7 +73,9 @@ type ando struct {
 	// plain speaks HTTP/1.1 and HTTP/2 with prior knowledge; secure is TLS, with HTTP/1.1, 2 and 3.
 	plain, secure string
 	identity      *identity
-	config        func(objects []object) []byte
+	// trusted are the files with the roots of nodes' certificates.
+	trusted string
+	config  func(objects []object) []byte
 }
 
 // start runs Ando until the test ends. lane is auto, ring, poll or off.
@@ -90,10 +92,10 @@ func start(t *testing.T, lane string, objects ...object) *ando {
 			"admin": {"disabled": true, "config": {"persist": false}},
 			"logging": {"logs": {"default": {"level": "PANIC"}}},
 			"apps": {
-				"ando": {"lane": %q, "store": {"module": "memory"}, "admin": {"disabled": true}, "control": {"disabled": true}, "objects": %s},
+				"ando": {"lane": %q, "store": {"module": "memory"}, "admin": {"disabled": true}, "control": {"disabled": true}, "trusted_certificates": %q, "objects": %s},
 				"tls": {"certificates": {"load_pem": [{"certificate": %q, "key": %q}]}},
 				"http": {"http_port": 1, "servers": {"plain": %s, "secure": %s}}}}`,
-			lane, encode(t, objects), a.identity.certificate, a.identity.key,
+			lane, a.trusted, encode(t, objects), a.identity.certificate, a.identity.key,
 			server(a.plain, `"h1", "h2", "h2c"`, ""),
 			server(a.secure, `"h1", "h2", "h3"`, `, "tls_connection_policies": [{}]`))
 	}

@@ -52,20 +52,27 @@ func TestTLSToNginx(t *testing.T) {
 				upstream fields
 				ssl      *identity
 				want     string
+				// trusts says that the node's certificate is among the trusted.
+				trusts bool
 			}{
-				{"pass", nil, nil, "site.test site.test NONE  HTTP/1.1"},
-				{"rewrite", fields{"pass_host": "rewrite", "upstream_host": "other.test"}, nil, "other.test other.test NONE  HTTP/1.1"},
-				{"node", fields{"pass_host": "node"}, nil, " 127.0.0.1 NONE  HTTP/1.1"},
-				{"a pair", fields{"tls": pair}, nil, "site.test site.test SUCCESS CN=first HTTP/1.1"},
-				{"a pair by id", fields{"tls": fields{"client_cert_id": "client"}}, first, "site.test site.test SUCCESS CN=first HTTP/1.1"},
-				{"another under the same id", fields{"tls": fields{"client_cert_id": "client"}}, second, "site.test site.test SUCCESS CN=second HTTP/1.1"},
-				{"none again", nil, nil, "site.test site.test NONE  HTTP/1.1"},
-				{"verified, but nobody knows it", fields{"tls": fields{"verify": true}}, nil, "502"},
-				{"an id that is not there", fields{"tls": fields{"client_cert_id": "client"}}, nil, "503"},
+				{"pass", nil, nil, "site.test site.test NONE  HTTP/1.1", false},
+				{"rewrite", fields{"pass_host": "rewrite", "upstream_host": "other.test"}, nil, "other.test other.test NONE  HTTP/1.1", false},
+				{"node", fields{"pass_host": "node"}, nil, " 127.0.0.1 NONE  HTTP/1.1", false},
+				{"a pair", fields{"tls": pair}, nil, "site.test site.test SUCCESS CN=first HTTP/1.1", false},
+				{"a pair by id", fields{"tls": fields{"client_cert_id": "client"}}, first, "site.test site.test SUCCESS CN=first HTTP/1.1", false},
+				{"another under the same id", fields{"tls": fields{"client_cert_id": "client"}}, second, "site.test site.test SUCCESS CN=second HTTP/1.1", false},
+				{"none again", nil, nil, "site.test site.test NONE  HTTP/1.1", false},
+				{"verified, but nobody knows it", fields{"tls": fields{"verify": true}}, nil, "502", false},
+				{"verified", fields{"tls": fields{"verify": true}, "pass_host": "rewrite", "upstream_host": "node.test"}, nil, "node.test node.test NONE  HTTP/1.1", true},
+				{"verified under another name", fields{"tls": fields{"verify": true}}, nil, "502", true},
+				{"an id that is not there", fields{"tls": fields{"client_cert_id": "client"}}, nil, "503", false},
 			} {
 				objects := []object{route(upstream(c.upstream))}
 				if c.ssl != nil {
 					objects = append(objects, ssl(c.ssl))
+				}
+				if a.trusted = ""; c.trusts {
+					a.trusted = filepath.Join(dir, "cert.pem")
 				}
 				a.load(t, objects...)
 				for range 2 {
