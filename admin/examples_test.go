@@ -73,8 +73,6 @@ var skipped = map[int]string{
 	183: luaToCome,
 	184: luaToCome,
 	919: "a patch is merged where it is applied, so it loses no race",
-
-	576: ownCode, 579: ownCode,
 	694: ownCode, 697: ownCode,
 	301:  "configs of stream plugins are not checked yet",
 	671:  "plugins that APISIX has switched off are on once they are built",
