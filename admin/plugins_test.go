@@ -29,7 +29,7 @@ func TestPluginEndpoints(t *testing.T) {
 		{"/plugins/mqtt-proxy", 404, `{"error_msg":"plugin not found in subsystem http"}`},
 		{"/plugins/mqtt-proxy?subsystem=stream", 200, `"protocol_name":`},
 		{"/plugins/wolf-rbac", 200, `,"built":false}`},
-		{"/plugins/jwt-auth?schema_type=consumer", 200, `,"built":false}`},
+		{"/plugins/jwt-auth?schema_type=consumer", 200, `"base64_secret":`},
 		{"/plugins/cors?schema_type=consumer", 400, `{"error_msg":"not found schema"}`},
 		{"/plugins/list?subsystem=stream", 200, `[]`},
 		{"/plugins/list?subsystem=stream&all=true", 200, `["ip-restriction",`},
