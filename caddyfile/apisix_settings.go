@@ -72,6 +72,9 @@ type apisixSettings struct {
 		Status             *endpoint `yaml:"status"`
 		TrustedAddresses   []string  `yaml:"trusted_addresses"`
 		ShowUpstreamStatus bool      `yaml:"show_upstream_status_in_response_header"`
+		DNSResolver        []string  `yaml:"dns_resolver"`
+		DNSResolverValid   float64   `yaml:"dns_resolver_valid"`
+		ResolverTimeout    float64   `yaml:"resolver_timeout"`
 		SSL                struct {
 			Enable      *bool     `yaml:"enable"`
 			Listen      endpoints `yaml:"listen"`
@@ -93,7 +96,8 @@ type apisixSettings struct {
 			} `yaml:"admin_key"`
 		} `yaml:"admin"`
 	} `yaml:"deployment"`
-	Plugins []string `yaml:"plugins"`
+	Plugins   []string                  `yaml:"plugins"`
+	Discovery map[string]map[string]any `yaml:"discovery"`
 }
 
 type role struct {
@@ -109,6 +113,7 @@ var translated = []string{
 	"deployment.role", "deployment.role_data_plane.config_provider", "deployment.role_traditional.config_provider",
 	"deployment.role_control_plane.config_provider",
 	"deployment.admin.admin_listen.ip", "deployment.admin.admin_listen.port", "deployment.admin.admin_key", "plugins",
+	"discovery", "apisix.dns_resolver", "apisix.dns_resolver_valid", "apisix.resolver_timeout",
 }
 
 // readSettings reads a config.yaml, and says whether the text is one.
@@ -185,6 +190,9 @@ func (a *apisixFile) apply(s *apisixSettings) error {
 		if err := a.allow(s.Plugins); err != nil {
 			return err
 		}
+	}
+	if err := a.applyDiscovery(s); err != nil {
+		return err
 	}
 	a.applyAdmin(s)
 	return a.applyProvider(s)

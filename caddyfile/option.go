@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "cache_zone", "certificate_wait", "config_api", "control", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses", "trusted_certificates",
+	"admin", "cache_zone", "certificate_wait", "config_api", "control", "discovery", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses", "trusted_certificates",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -38,6 +38,12 @@ var optionWords = []string{
 //			path <folder>
 //			size <size>
 //			fresh <duration>
+//		}
+//		discovery {
+//			resolver|dns|consul|... {
+//				servers <server...>
+//				...
+//			}
 //		}
 //		trusted_addresses <address or prefix...>
 //		trusted_certificates system|<file>[,...]
@@ -87,6 +93,8 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 		}
 	case "cache_zone":
 		return parseCacheZone(d, app)
+	case "discovery":
+		return parseDiscovery(d, app)
 	case "config_api":
 		if !d.AllArgs(&app.ConfigAPI) {
 			return d.Errf("config_api takes the address of Caddy's admin endpoint, or off")

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/upstream/discovery"
 	"github.com/andogate/ando/modules/upstream/health"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	Plugins gateway.Plugins
 	// Health has the checkers of the gateway's upstreams; nil has none.
 	Health *health.Pool
+	// Discovery has the nodes that registries tell of; nil has none.
+	Discovery *discovery.Pool
 	// AnyHost answers whatever name the API was called by. Otherwise it has to be localhost or an address: a page in a
 	// browser on this machine could make any other name stand for it.
 	AnyHost bool
@@ -61,6 +64,9 @@ func New(cfg Config) (*Handler, error) {
 	h.handle("GET /v1/plugin_metadatas", h.metadatas)
 	h.handle("GET /v1/plugin_metadata/{name}", h.metadata)
 	h.handle("GET /v1/certificates", h.certificates)
+	if cfg.Discovery != nil {
+		h.handle("GET /v1/discovery/{type}/dump", h.discovered)
+	}
 	h.handle("POST /v1/gc", h.collect)
 	h.handle("PUT /v1/plugins/reload", h.reloadPlugins)
 	return h, nil

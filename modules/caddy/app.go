@@ -23,6 +23,7 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/nethttp"
 	"github.com/andogate/ando/modules/table"
+	"github.com/andogate/ando/modules/upstream/discovery"
 )
 
 // App is the API gateway itself: its store of routes, services, upstreams and consumers, what is declared on top of
@@ -67,6 +68,12 @@ type App struct {
 	// Send X-APISIX-Upstream-Status with every response of a node; otherwise only with a 5xx.
 	ShowUpstreamStatus bool `json:"show_upstream_status,omitempty"`
 
+	// Where the nodes of upstreams with a `service_name` are found out, as in APISIX's config.yaml: a member for each registry
+	// (dns, consul) with APISIX's settings of it. `resolver` is how nodes that are
+	// names are resolved: `servers`, `valid` and `timeout` (seconds) are APISIX's dns_resolver, dns_resolver_valid and
+	// resolver_timeout. Default: services by dns alone, and names with the system's resolver every 10s.
+	Discovery json.RawMessage `json:"discovery,omitempty"`
+
 	// Where plugins that cache responses keep them, besides disk_cache_one and memory_cache, which are always there.
 	CacheZones []CacheZone `json:"cache_zones,omitempty"`
 
@@ -94,6 +101,8 @@ type App struct {
 	plugins  gateway.Plugins
 	compiler *table.Compiler
 	settings *gateway.Settings
+
+	discovery *discovery.Settings
 
 	// declared are the objects of this app and of every handler of its config, by key. Handlers add theirs while they
 	// are provisioned, on one goroutine; after that it is not changed.
@@ -180,6 +189,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionCacheZones(); err != nil {
 		return fmt.Errorf("cache_zones: %w", err)
+	}
+	if err := a.provisionDiscovery(); err != nil {
+		return err
 	}
 	if err := a.provisionPlugins(); err != nil {
 		return fmt.Errorf("plugins: %w", err)
@@ -302,6 +314,7 @@ func (a *App) Start() (err error) {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.compiler.Secrets = resolverOf(a.store)
+	a.compiler.Discovery = nodesOf(a.store)
 	status, err := a.Status.listen()
 	if err != nil {
 		return err
@@ -312,6 +325,12 @@ func (a *App) Start() (err error) {
 		}
 	}()
 	gen := &gateway.Generation{Compiler: a.compiler, Settings: a.settings, Objects: a.generationObjects()}
+	forgo := a.discover(gen.Objects)
+	defer func() {
+		if err != nil {
+			forgo()
+		}
+	}()
 	running, detach, faults, err := join(a.store, gen)
 	if err != nil {
 		return err
@@ -320,7 +339,7 @@ func (a *App) Start() (err error) {
 		a.log.Error("object cannot be served as it is", zap.Error(fault))
 	}
 	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
-	cfg.Standalone, cfg.Secrets = running.document, running.secrets
+	cfg.Standalone, cfg.Secrets = running.document, fetching{running}
 	cfg.Settle = running.certifier.Settle
 	handler, err := admin.New(cfg)
 	if err != nil {
@@ -356,6 +375,8 @@ func (a *App) Start() (err error) {
 			if err := running.leave(); err != nil {
 				caddy.Log().Named("ando").Error("closing the store failed", zap.Error(err))
 			}
+			// Requests need what is known of nodes until the gateway has ended.
+			forgo()
 		}
 		if caddy.Exiting() {
 			finish()

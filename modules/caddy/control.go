@@ -95,7 +95,7 @@ func (c *ControlConfig) listen(r *running, plugins gateway.Plugins, log *zap.Log
 	}
 	local := loopback(c.host)
 	handler, err := control.New(control.Config{
-		Gateway: r.gateway, Plugins: plugins, Health: r.health, AnyHost: !local, Log: newestLog,
+		Gateway: r.gateway, Plugins: plugins, Health: r.health, Discovery: r.discovery.Pool, AnyHost: !local, Log: newestLog,
 	})
 	if err != nil {
 		return nil, err

@@ -31,7 +31,9 @@ type running struct {
 	document *standalone.State
 	// secrets keeps what the objects refer to resolved, until rest is called.
 	secrets *table.Secrets
-	rest    func()
+	// discovery keeps the upstreams' nodes those that names and registries stand for, until rest is called.
+	discovery *table.Discovery
+	rest      func()
 	// certifier has Caddy manage certificates for the hosts of the gateway's routes.
 	certifier *certifier
 }
@@ -72,9 +74,10 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 	}
 	r := &running{
 		key: store.StoreKey(), gateway: g, document: newDocument(store),
-		server:  nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr, Ended: summarize}),
-		health:  health.NewPool(newestLog),
-		secrets: &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
+		server:    nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr, Ended: summarize}),
+		health:    health.NewPool(newestLog),
+		secrets:   &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
+		discovery: &table.Discovery{Gateway: g, Pool: nodesOf(store), Log: newestLog},
 	}
 	if err := g.OnTable(r.health.Follow); err != nil {
 		r.health.Close()
@@ -86,22 +89,31 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 		r.health.Close()
 		return nil, nil, errors.Join(err, g.Close())
 	}
-	r.resolveSecrets()
+	if err := g.OnTable(r.discovery.Follow); err != nil {
+		r.certifier.end()
+		r.health.Close()
+		return nil, nil, errors.Join(err, g.Close())
+	}
+	r.resolve()
 	return r, faults, nil
 }
 
-// secretsAtStart bounds how long a start waits for secret managers. What they have not told by then answers 503 until they
-// do.
-const secretsAtStart = 5 * time.Second
+// askedAtStart bounds how long a start waits for secret managers, registries and name servers. What they have not told by
+// then answers 503 until they do.
+const askedAtStart = 5 * time.Second
 
-// resolveSecrets asks for what the objects refer to, and goes on asking until rest.
-func (r *running) resolveSecrets() {
-	first, cancel := context.WithTimeout(context.Background(), secretsAtStart)
+// resolve asks for what the objects refer to, and goes on asking until rest.
+func (r *running) resolve() {
+	first, cancel := context.WithTimeout(context.Background(), askedAtStart)
 	defer cancel()
-	r.secrets.Pass(first)
+	var asking sync.WaitGroup
+	asking.Go(func() { r.secrets.Pass(first) })
+	asking.Go(func() { r.discovery.Settle(first) })
+	asking.Wait()
 	ctx, stop := context.WithCancel(context.Background())
 	var passing sync.WaitGroup
 	passing.Go(func() { r.secrets.Run(ctx) })
+	passing.Go(func() { r.discovery.Run(ctx) })
 	r.rest = func() {
 		stop()
 		passing.Wait()
@@ -127,6 +139,7 @@ func (r *running) leave() error {
 func (r *running) Destruct() error {
 	r.certifier.end()
 	r.rest()
+	r.discovery.Pool.Close()
 	defer r.health.Close()
 	return r.gateway.Close()
 }

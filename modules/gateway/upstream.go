@@ -53,9 +53,12 @@ type KeepAlive struct {
 // Node is one server of an upstream. It is immutable but for State, and the same pointer in every table in which it did
 // not change.
 type Node struct {
-	// Host is a name or an address, IPv6 without brackets. Port is never 0: the scheme's default is filled in.
+	// Host is an address, IPv6 without brackets, or a name that is to be resolved when the node is dialled. Port is never 0:
+	// the scheme's default is filled in.
 	Host string
 	Port int
+	// Name is the name of which Host is an address, and empty for a node that is not found by name.
+	Name string
 	// Addr is Host and Port as they are dialled.
 	Addr string
 	// HostHeader is the text that pass_host=node sends: the port is left out when it is the scheme's default.
@@ -63,6 +66,14 @@ type Node struct {
 	// Weight 0 is never picked, unless the node is the only one. Nodes of a higher Priority are tried first.
 	Weight, Priority int
 	State            *NodeState
+}
+
+// HostName is what the node is called: its Name, or else its Host.
+func (n *Node) HostName() string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.Host
 }
 
 // NodeState is what is counted for one address of one upstream. It survives every change that keeps the address.

@@ -81,6 +81,9 @@ func (b *builder) retire(kind int, e *entry) {
 	if b.t.presenting != nil {
 		b.t.presenting = b.t.presenting.without(e.Key())
 	}
+	if b.t.discovering != nil {
+		b.t.discovering = b.t.discovering.without(e.Key())
+	}
 	if kind == kindUpstreams {
 		b.t.upstreams = b.t.upstreams.without(e.ID)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/andogate/ando/modules/expr"
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/secret"
+	"github.com/andogate/ando/modules/upstream/discovery"
 )
 
 // Compiler makes tables. It is immutable.
@@ -24,6 +25,9 @@ type Compiler struct {
 	Keyring *secret.Keyring
 	// Secrets resolves references to secrets that are kept elsewhere; nil knows the environment alone.
 	Secrets *secret.Resolver
+	// Discovery finds out the nodes that upstreams have by name or by service; nil knows no services, and names are resolved
+	// when they are dialled.
+	Discovery *discovery.Pool
 	// Log returns the logger of the newest Caddy config; nil logs nothing.
 	Log func() *zap.Logger
 }

@@ -122,7 +122,8 @@ func (b *builder) compileTarget(e *entry, d *document, was version, before *gate
 	if before != nil && before.Key != e.Key() {
 		before = nil
 	}
-	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) && !restsOnOthers(d.Upstream) {
+	if before != nil && was.doc != nil && bytes.Equal(was.doc.Upstream, d.Upstream) &&
+		!restsOnOthers(d.Upstream) && !b.discovers(e.Key()) {
 		return before, "", nil
 	}
 	compiled, err := b.compileNodes(e, d.Upstream, before)
@@ -141,9 +142,12 @@ func (b *builder) compileNodes(e *entry, stored json.RawMessage, before *gateway
 	if len(unknown) > 0 {
 		return &gateway.Upstream{Key: e.Key(), Fault: 503, FaultReason: unresolved(unknown)}, nil
 	}
-	return upstream.CompileWith(e.Key(), config, before, func(id string) (*tls.Certificate, error) {
-		b.t.presenting = b.t.presenting.with(e.Key(), &presenter{id, &e.Object})
-		return b.clientCertificate(id)
+	return upstream.CompileWith(e.Key(), config, before, upstream.Surroundings{
+		Discover: b.discover(e),
+		Certificate: func(id string) (*tls.Certificate, error) {
+			b.t.presenting = b.t.presenting.with(e.Key(), &presenter{id, &e.Object})
+			return b.clientCertificate(id)
+		},
 	})
 }
 
@@ -151,7 +155,7 @@ func (b *builder) compileNodes(e *entry, stored json.RawMessage, before *gateway
 func (b *builder) compileUpstream(e, old *entry) error {
 	before, _ := priorOf[*gateway.Upstream](old)
 	compiled := before
-	if before == nil || !bytes.Equal(old.Value, e.Value) || restsOnOthers(e.Value) {
+	if before == nil || !bytes.Equal(old.Value, e.Value) || restsOnOthers(e.Value) || b.discovers(e.Key()) {
 		var err error
 		if compiled, err = b.compileNodes(e, e.Value, before); err != nil {
 			// The id exists, so the answer is not that of a missing upstream.

@@ -35,6 +35,8 @@ type Table struct {
 	referring *tree[gateway.Object]
 	// presenting has the objects whose upstreams present a certificate that an ssl object keeps, by key.
 	presenting *tree[presenter]
+	// discovering has the objects whose upstreams have nodes that are found out, by key.
+	discovering *tree[discoverer]
 	// forms and graphQLs count the routes whose conditions look at the body.
 	forms, graphQLs int
 }

@@ -20,6 +20,8 @@ type entry struct {
 	Port     integer `json:"port"`
 	Weight   integer `json:"weight"`
 	Priority integer `json:"priority"`
+	// name is the name of which Host is an address; empty is none.
+	name string
 }
 
 // parseNodes reads both forms of `nodes`, in the order in which they are written: a map from "host:port" to a weight, and
@@ -145,7 +147,7 @@ func setNodes(u *gateway.Upstream, entries []entry, prior *gateway.Upstream) {
 
 // newNode returns nil when the port is neither given nor known from the scheme.
 func newNode(scheme string, e entry) *gateway.Node {
-	node := &gateway.Node{Host: e.Host, Port: int(e.Port), Weight: int(e.Weight), Priority: int(e.Priority)}
+	node := &gateway.Node{Host: e.Host, Name: e.name, Port: int(e.Port), Weight: int(e.Weight), Priority: int(e.Priority)}
 	if node.Port == 0 {
 		node.Port = defaultPorts[scheme]
 	}
@@ -153,11 +155,12 @@ func newNode(scheme string, e entry) *gateway.Node {
 		return nil
 	}
 	node.Addr = net.JoinHostPort(node.Host, strconv.Itoa(node.Port))
-	node.HostHeader = node.Addr
+	name := node.HostName()
+	node.HostHeader = net.JoinHostPort(name, strconv.Itoa(node.Port))
 	if node.Port == defaultPorts[scheme] {
-		node.HostHeader = node.Host
-		if strings.IndexByte(node.Host, ':') >= 0 {
-			node.HostHeader = "[" + node.Host + "]"
+		node.HostHeader = name
+		if strings.IndexByte(name, ':') >= 0 {
+			node.HostHeader = "[" + name + "]"
 		}
 	}
 	return node

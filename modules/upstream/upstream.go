@@ -6,16 +6,15 @@ package upstream
 import (
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/upstream/balance"
+	"github.com/andogate/ando/modules/upstream/discovery"
 	"github.com/andogate/ando/modules/upstream/health"
 )
 
@@ -27,6 +26,7 @@ type config struct {
 	Nodes         json.RawMessage   `json:"nodes"`
 	ServiceName   string            `json:"service_name"`
 	DiscoveryType string            `json:"discovery_type"`
+	DiscoveryArgs json.RawMessage   `json:"discovery_args"`
 	HashOn        string            `json:"hash_on"`
 	Key           string            `json:"key"`
 	Scheme        string            `json:"scheme"`
@@ -63,17 +63,24 @@ type config struct {
 // nothing before a health.Pool has it. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the
 // certificate the node would be spoken to as somebody else: see [CompileWith].
 func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
-	return CompileWith(key, raw, prior, func(string) (*tls.Certificate, error) {
-		return nil, errors.New("certificates cannot be referred to from here: put the pair into tls.client_cert and tls.client_key")
-	})
+	return CompileWith(key, raw, prior, Surroundings{})
 }
 
-// Certificates returns the pair of the ssl object of that id, which has to be of the type client.
-type Certificates func(id string) (*tls.Certificate, error)
+// Surroundings are what an upstream can refer to outside of its own text.
+type Surroundings struct {
+	// Certificate returns the pair of the ssl object of that id, which has to be of the type client. The upstream has a
+	// Fault as long as it cannot be found. nil finds none.
+	Certificate func(id string) (*tls.Certificate, error)
+	// Discover returns the nodes that are known at the moment, as discovery.Pool.Lookup does. nil knows no services, and
+	// leaves names to whoever dials.
+	Discover func(discovery.Query) ([]discovery.Node, error)
+}
 
-// CompileWith is Compile where `tls.client_cert_id` can be looked up. The upstream has a Fault as long as it cannot be
-// found.
-func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, find Certificates) (*gateway.Upstream, error) {
+// CompileWith is Compile for an upstream that may refer to something. With Discover each address of a node given by name is a
+// node of the name's weight; as long as nothing is known of a name the node is dialled by name, and a name that cannot be
+// resolved is left out. An upstream of which no nodes are known has a Fault. It has to be compiled again when Discover
+// would say something else.
+func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, around Surroundings) (*gateway.Upstream, error) {
 	c := config{Type: "roundrobin", Scheme: "http", PassHost: "pass", HashOn: "vars"}
 	c.KeepAlive.Size, c.KeepAlive.IdleTimeout, c.KeepAlive.Requests = 320, 60, 1000
 	if err := json.Unmarshal(raw, &c); err != nil {
@@ -101,11 +108,11 @@ func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, find 
 		u.ClientCertificate = &pair
 	} else if id := idText(c.TLS.ClientCertID); id != "" {
 		var err error
-		if u.ClientCertificate, err = find(id); err != nil {
+		if u.ClientCertificate, err = around.certificate(id); err != nil {
 			setFault(u, 503, "tls.client_cert_id "+id+": "+err.Error())
 		}
 	}
-	entries, err := parseNodes(c.Nodes)
+	entries, unfound, err := around.entries(&c)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +126,8 @@ func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, find 
 	}
 	switch {
 	case u.Fault != 0:
-	case c.ServiceName != "":
-		setFault(u, 503, "service discovery is not supported yet: service_name "+strconv.Quote(c.ServiceName))
+	case len(u.Nodes) == 0 && unfound != nil:
+		setFault(u, 503, unfound.Error())
 	case len(u.Nodes) == 0:
 		setFault(u, 503, "the upstream has no nodes")
 	default:

@@ -83,7 +83,7 @@ func TestFaults(t *testing.T) {
 			`unknown balancing algorithm "fastest": roundrobin, chash, least_conn and ewma are known`,
 		},
 		{`{"nodes":{"a":1},"scheme":"kafka"}`, 503, "node a has no port, and scheme kafka has no default"},
-		{`{"service_name":"shop","discovery_type":"dns"}`, 503, `service discovery is not supported yet: service_name "shop"`},
+		{`{"service_name":"shop","discovery_type":"dns"}`, 503, `service "shop" of discovery_type "dns": service discovery is not available here`},
 		{
 			`{"nodes":{"a":1},"tls":{"client_cert_id":"1"}}`, 503,
 			"tls.client_cert_id 1: certificates cannot be referred to from here: put the pair into tls.client_cert and tls.client_key",

@@ -274,7 +274,7 @@ func (c *Checker) tlsFor(node *gateway.Node) *tls.Config {
 		return c.tls
 	}
 	own := c.tls.Clone()
-	own.ServerName = node.Host
+	own.ServerName = node.HostName()
 	return own
 }
 
@@ -282,7 +282,7 @@ func (c *Checker) requestFor(node *gateway.Node) []byte {
 	if !c.hostless {
 		return c.request
 	}
-	host := node.Host
+	host := node.HostName()
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}

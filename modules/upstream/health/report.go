@@ -63,7 +63,7 @@ func (r *record) report() Report {
 	for i, t := range r.targets {
 		word := t.node.State.Health.Load()
 		n := NodeReport{
-			Host: t.node.Host, Port: t.node.Port, Name: t.node.Host, Status: statusOf(word), Counters: countersOf(word),
+			Host: t.node.Host, Port: t.node.Port, Name: t.node.HostName(), Status: statusOf(word), Counters: countersOf(word),
 			Reason: t.reason, Since: t.since,
 		}
 		if a.Port != 0 {

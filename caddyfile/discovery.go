@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddyfile
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	andocaddy "github.com/andogate/ando/modules/caddy"
+	"github.com/andogate/ando/modules/upstream/discovery"
+)
+
+// parseDiscovery reads a block for each registry, with the words that APISIX has for its settings:
+//
+//	discovery {
+//		resolver {
+//			servers 10.0.0.53
+//		}
+//		consul {
+//			servers http://127.0.0.1:8500
+//		}
+//	}
+func parseDiscovery(d *caddyfile.Dispenser, app *andocaddy.App) error {
+	if app.Discovery != nil {
+		return d.Errf("discovery is given twice")
+	}
+	nesting := d.Nesting()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	registries, err := block(d, nesting)
+	if err != nil {
+		return err
+	}
+	if app.Discovery, err = json.Marshal(registries); err != nil {
+		return d.WrapErr(err)
+	}
+	if _, err := discovery.Parse(app.Discovery); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// needless are settings that make no difference here: every process has the nodes in its own memory, and keeps those it
+// knows when a registry is down.
+var needless = []string{"dump", "shared_size", "sort_type"}
+
+// applyDiscovery takes over the discovery block of a config.yaml, and how it has names resolved.
+func (a *apisixFile) applyDiscovery(s *apisixSettings) error {
+	registries := map[string]any{}
+	for _, name := range slices.Sorted(maps.Keys(s.Discovery)) {
+		settings := s.Discovery[name]
+		if !slices.Contains(discovery.Types(), name) {
+			a.warn("discovery.%s: not translated: there is no such registry here", name)
+			continue
+		}
+		for _, setting := range needless {
+			if _, ok := settings[setting]; ok {
+				a.warn("discovery.%s.%s: not translated", name, setting)
+				delete(settings, setting)
+			}
+		}
+		registries[name] = settings
+	}
+	resolver := map[string]any{}
+	if len(s.Apisix.DNSResolver) > 0 {
+		resolver["servers"] = s.Apisix.DNSResolver
+	}
+	if s.Apisix.DNSResolverValid > 0 {
+		resolver["valid"] = s.Apisix.DNSResolverValid
+	}
+	if s.Apisix.ResolverTimeout > 0 {
+		resolver["timeout"] = s.Apisix.ResolverTimeout
+	}
+	if len(resolver) > 0 {
+		registries["resolver"] = resolver
+	}
+	if len(registries) == 0 {
+		return nil
+	}
+	raw, err := json.Marshal(registries)
+	if err != nil {
+		return err
+	}
+	if _, err := discovery.Parse(raw); err != nil {
+		return err
+	}
+	a.app.Discovery = raw
+	return nil
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/andogate/ando/modules/upstream/discovery"
+)
+
+func (s *Surroundings) certificate(id string) (*tls.Certificate, error) {
+	if s.Certificate == nil {
+		return nil, errors.New("certificates cannot be referred to from here: put the pair into tls.client_cert and tls.client_key")
+	}
+	return s.Certificate(id)
+}
+
+// entries returns the nodes of a config as far as they are known, names replaced by their addresses. unfound says why some
+// are not known. err is about a config that should not be stored.
+func (s *Surroundings) entries(c *config) (entries []entry, unfound, err error) {
+	entries, err = parseNodes(c.Nodes)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.ServiceName != "" {
+		entries, unfound, err = s.service(c)
+		if err != nil || unfound != nil {
+			return nil, unfound, err
+		}
+	}
+	if s.Discover == nil {
+		return entries, nil, nil
+	}
+	found := make([]entry, 0, len(entries))
+	for _, e := range entries {
+		if !isName(e.Host) {
+			found = append(found, e)
+			continue
+		}
+		nodes, err := s.Discover(nameQuery(e.Host))
+		switch {
+		case errors.Is(err, discovery.ErrUnknown):
+			found = append(found, e)
+		case err != nil:
+			unfound = fmt.Errorf("no valid upstream node: %s: %w", e.Host, err)
+		}
+		for _, node := range nodes {
+			at := e
+			at.Host, at.name = node.Host, e.Host
+			found = append(found, at)
+		}
+	}
+	return found, unfound, nil
+}
+
+// service returns the nodes of the config's service.
+func (s *Surroundings) service(c *config) (entries []entry, unfound, err error) {
+	unfound = fmt.Errorf("service %q of discovery_type %q", c.ServiceName, c.DiscoveryType)
+	if s.Discover == nil {
+		return nil, fmt.Errorf("%w: service discovery is not available here", unfound), nil
+	}
+	nodes, failure := s.Discover(discovery.NewQuery(c.DiscoveryType, c.ServiceName, c.DiscoveryArgs))
+	if unknown := new(discovery.UnknownTypeError); errors.As(failure, &unknown) {
+		return nil, nil, refuse(unknown.Error())
+	}
+	if failure != nil {
+		return nil, fmt.Errorf("%w: %w", unfound, failure), nil
+	}
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%w: the registry has no nodes", unfound), nil
+	}
+	for _, node := range nodes {
+		entries = append(entries, entry{
+			Host: node.Host, Port: integer(node.Port), Weight: integer(node.Weight), Priority: integer(node.Priority),
+		})
+	}
+	return entries, nil, nil
+}
+
+func isName(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err != nil
+}
+
+// nameQuery asks for the addresses of a name.
+func nameQuery(host string) discovery.Query {
+	return discovery.Query{Type: discovery.Names, Name: strings.ToLower(strings.TrimSuffix(host, "."))}
+}
+
+// Queries lists what CompileWith would ask discovery for, but for names that only a registry tells. A config that cannot be
+// read asks for nothing.
+func Queries(raw json.RawMessage) (queries []discovery.Query) {
+	var c config
+	if json.Unmarshal(raw, &c) != nil {
+		return nil
+	}
+	around := Surroundings{Discover: func(q discovery.Query) ([]discovery.Node, error) {
+		queries = append(queries, q)
+		return nil, discovery.ErrUnknown
+	}}
+	_, _, _ = around.entries(&c)
+	return queries
+}
