@@ -15,3 +15,16 @@ func LaneConns(kind string) (n int) {
 	}
 	return n
 }
+
+// LoopsAccept reports whether event loops accept the connections of an address of the network "ando" themselves.
+func LoopsAccept(addr string) (yes bool) {
+	sockets.Range(func(key, value any) bool {
+		if s := value.(*socket); key == addr {
+			s.mu.Lock()
+			yes = s.port != nil
+			s.mu.Unlock()
+		}
+		return true
+	})
+	return yes
+}

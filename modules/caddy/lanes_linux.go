@@ -64,3 +64,11 @@ func openLanes(kind string, log *zap.Logger) (*laneSet, error) {
 func (s *laneSet) take(conn net.Conn, site *lane.Site) bool {
 	return lane.Give(conn, s.loops[int(s.next.Add(1))%len(s.loops)], site)
 }
+
+// listen has the loops accept what comes to ln; see lane.Listen.
+func (s *laneSet) listen(ln *net.TCPListener, site *lane.Site, alive net.KeepAliveConfig) (stop func(), err error) {
+	return lane.Listen(ln, s.loops, site, alive)
+}
+
+// drainSocket closes a listening socket and returns who waited in its queue; see lane.Drain.
+func drainSocket(ln *net.TCPListener) ([]*net.TCPConn, error) { return lane.Drain(ln) }

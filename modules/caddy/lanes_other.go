@@ -21,3 +21,10 @@ func openLanes(string, *zap.Logger) (*laneSet, error) {
 }
 
 func (*laneSet) take(net.Conn, *lane.Site) bool { return false }
+
+func (*laneSet) listen(*net.TCPListener, *lane.Site, net.KeepAliveConfig) (stop func(), err error) {
+	return nil, errors.ErrUnsupported
+}
+
+// drainSocket closes a listening socket. Who waits in its queue is lost.
+func drainSocket(ln *net.TCPListener) ([]*net.TCPConn, error) { return nil, ln.Close() }

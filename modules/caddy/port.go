@@ -27,9 +27,10 @@ type port struct {
 	// newest is never nil. After the last config has gone it answers what is under way.
 	newest atomic.Pointer[portGeneration]
 
-	// The rest is guarded by ports.mu.
+	// The rest is guarded by ports.mu. socket is the one that loops accept from, if they do.
 	generations []*portGeneration
 	server      *portServer
+	socket      *socket
 }
 
 // portGeneration is one config's share in a port.
@@ -46,6 +47,8 @@ type portGeneration struct {
 	log     *accessLog
 	// lane is the generation as lanes see it, once they have seen it. It is guarded by ports.mu.
 	lane *lane.Serving
+	// socket is where its connections come from when nothing is in between, so that loops may accept them themselves.
+	socket *socket
 }
 
 type portTable struct {
@@ -93,8 +96,9 @@ func (t *portTable) remove(p *port, gen *portGeneration) {
 		return
 	}
 	delete(t.byAddress, p.key)
+	p.acceptFrom(nil, nil)
 	p.site.SetClosing(true)
-	go drain(p.server.http)
+	go p.server.drain()
 }
 
 // flush waits, but not for long, until what lanes have served for the app's config is in its logs, which may be about to
@@ -103,6 +107,8 @@ func (t *portTable) flush(app *App) {
 	t.mu.Lock()
 	var served []*lane.Serving
 	for _, p := range t.byAddress {
+		// The one after it may have been about to take over.
+		p.update()
 		for _, gen := range p.generations {
 			if gen.app == app && gen.lane != nil {
 				served = append(served, gen.lane)
@@ -126,15 +132,17 @@ func (p *port) update() {
 		// Connections of the server before go on with what they began with.
 		p.server = newPortServer(p, settings)
 	}
-	p.site.Serve(nil)
 	if gen.app == nil {
+		p.acceptFrom(nil, nil)
+		p.site.Serve(nil)
 		return
 	}
 	select {
 	case <-gen.app.settled:
 		p.serveLane(gen)
 	default:
-		// Apps start in any order. Until the gateway is there connections go to net/http, whose handler waits for it.
+		// Apps start in any order. Until the gateway is there the generation before answers, which is alive at least as long,
+		// and without one net/http, whose handler waits for the gateway.
 		go func() {
 			<-gen.app.settled
 			ports.mu.Lock()
@@ -147,11 +155,25 @@ func (p *port) update() {
 }
 
 func (p *port) serveLane(gen *portGeneration) {
-	if gen.app.running != nil && gen.app.lanes != nil {
-		if gen.lane == nil {
-			gen.lane = gen.serving()
-		}
-		p.site.Serve(gen.lane)
+	if gen.app.running == nil || gen.app.lanes == nil {
+		p.acceptFrom(nil, nil)
+		p.site.Serve(nil)
+		return
+	}
+	if gen.lane == nil {
+		gen.lane = gen.serving()
+	}
+	p.site.Serve(gen.lane)
+	p.acceptFrom(gen.socket, gen.app.lanes)
+}
+
+// acceptFrom has loops accept connections from a socket, and from no other; nil is none at all.
+func (p *port) acceptFrom(s *socket, loops *laneSet) {
+	if p.socket != nil && p.socket != s {
+		p.socket.leasesAccept(p)
+	}
+	if p.socket = s; s != nil {
+		s.loopsAccept(loops, p)
 	}
 }
 
@@ -244,6 +266,8 @@ type portServer struct {
 	closed   chan struct{}
 	once     sync.Once
 	http     *http.Server
+	// open counts the connections that are its.
+	open atomic.Int64
 }
 
 func newPortServer(p *port, settings serverSettings) *portServer {
@@ -256,7 +280,7 @@ func newPortServer(p *port, settings serverSettings) *portServer {
 		Handler:           http.HandlerFunc(p.serveHTTP),
 		ReadHeaderTimeout: settings.readHeader, ReadTimeout: settings.read,
 		WriteTimeout: settings.write, IdleTimeout: settings.idle, MaxHeaderBytes: settings.maxHeader,
-		Protocols: protocols, ConnContext: connContext,
+		Protocols: protocols, ConnContext: connContext, ConnState: s.count,
 		ErrorLog: zap.NewStdLog(caddy.Log().Named("ando.http")),
 	}
 	go func() {
@@ -281,6 +305,28 @@ func (p *port) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		r.TLS, _ = r.Context().Value(tlsStateKey{}).(*tls.ConnectionState)
 	}
 	p.newest.Load().server.ServeHTTP(w, r)
+}
+
+func (s *portServer) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
+}
+
+// newcomerTime is how long a connection to an address that is given up may wait with its first request.
+const newcomerTime = 5 * time.Second
+
+// drain ends each connection with its present request, and those that have made none yet with their first. Shutdown alone
+// would not answer a request that it is told of after it has begun.
+func (s *portServer) drain() {
+	s.http.SetKeepAlivesEnabled(false)
+	for end := time.Now().Add(newcomerTime); s.open.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	drain(s.http)
 }
 
 func (s *portServer) give(conn net.Conn) {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -85,8 +87,12 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if w.direct != nil {
 		w.serveDirectly(gen)
 	}
+	if lease, ok := ln.(*lease); ok {
+		// Nothing is between the socket and this wrapper: neither TLS nor other wrappers.
+		gen.socket = lease.socket
+	}
 	p := ports.attach(ln.Addr(), gen)
-	return &wrappedListener{Listener: ln, port: p, gen: gen}
+	return &wrappedListener{Listener: ln, port: p, gen: gen, ended: make(chan struct{})}
 }
 
 // serveDirectly lets lanes serve what the server only hands to the gateway, if they can log and count it as Caddy would.
@@ -120,12 +126,18 @@ type wrappedListener struct {
 	net.Listener
 	port *port
 	gen  *portGeneration
+	// accepting is set when Accept has been called, ended closed when it has returned.
+	accepting atomic.Bool
+	ended     chan struct{}
+	once      sync.Once
 }
 
 func (l *wrappedListener) Accept() (net.Conn, error) {
+	l.accepting.Store(true)
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
+			l.once.Do(func() { close(l.ended) })
 			return nil, err
 		}
 		l.port.take(conn)
@@ -134,6 +146,13 @@ func (l *wrappedListener) Accept() (net.Conn, error) {
 
 func (l *wrappedListener) Close() error {
 	err := l.Listener.Close()
+	if l.accepting.Load() {
+		// The last connection, too, is the port's before that ends.
+		select {
+		case <-l.ended:
+		case <-time.After(lastCall):
+		}
+	}
 	ports.detach(l.port, l.gen)
 	return err
 }

@@ -360,6 +360,7 @@ func (e *Engine) finish(x *exchange) {
 	c := x.client
 	c.x = nil
 	last := x.last
+	c.fresh, c.parts = false, x.framing.Close && x.bodyDone && c.session == nil
 	e.end(x)
 	if c.gone {
 		return
@@ -392,11 +393,12 @@ func (e *Engine) linger(c *Conn) {
 
 // lastSent goes on with lingering when everything has been sent.
 func (e *Engine) lastSent(c *Conn) {
+	if c.eof || c.parts {
+		e.close(c)
+		return
+	}
 	c.deadline = e.now + e.timeouts.Linger
 	e.driver.CloseWrite(c)
-	if c.eof {
-		e.close(c)
-	}
 }
 
 // clientEOF: a half-closed client still gets its answers; one that left in the middle of a request does not.

@@ -29,11 +29,16 @@ func (e *Engine) Sweep() {
 		switch c := e.conns[i]; {
 		case c.deadline != 0 && c.deadline < now:
 			e.expire(c)
-		case c.state == clientIdle && (e.draining || c.site.closing.Load()) && len(c.in) == 0 && c.unsent() == 0:
+		case c.state == clientIdle && (e.draining || c.site.closing.Load()) && len(c.in) == 0 && c.unsent() == 0 &&
+			(!c.fresh || c.deadline-e.timeouts.Head+newcomerTime < now):
 			e.close(c)
 		}
 	}
 }
+
+// newcomerTime is for how many seconds a connection that is to end may still begin with its first request: who has just
+// connected cannot know.
+const newcomerTime = 5
 
 // seconds rounds a bound up to the coarse clock's unit; a second more is what its coarseness costs.
 func seconds(d time.Duration) int64 { return int64((d+time.Second-1)/time.Second) + 1 }

@@ -30,7 +30,8 @@ type Conn struct {
 	deadline int64
 	// eof: the peer has sent all it will. paused: reading is stopped for want of room. gone: closed.
 	// processing: the machine is at work on its input.
-	eof, paused, gone, processing bool
+	// fresh: no answer has come from it, or gone to it, yet.
+	eof, paused, gone, processing, fresh bool
 	// held: it waits with its next request until there is room for another line in the log.
 	held bool
 	// index is the place in the engine's list of connections.
@@ -38,11 +39,12 @@ type Conn struct {
 	// session is the TLS layer, nil for none.
 	session *session
 
-	// Of a client's connection. skipped: an empty line in front of the next head has been dropped.
-	skipped       bool
-	site          *Site
-	remote, local netip.AddrPort
-	x             *exchange
+	// Of a client's connection. skipped: an empty line in front of the next head has been dropped. parts: the client has
+	// said that it will send nothing more.
+	skipped, parts bool
+	site           *Site
+	remote, local  netip.AddrPort
+	x              *exchange
 
 	// Of a node's connection. serves is the exchange under way; pool where it goes afterwards, for exchanges with the same
 	// target. shaking carries the bytes of a TLS handshake while it is under way.
@@ -51,9 +53,9 @@ type Conn struct {
 	target  target
 	shaking *nodeSocket
 	uses    int
-	// fresh says that it has not answered a request yet, untouched that no byte of the present answer has come.
-	fresh, untouched bool
-	head             ResponseHead
+	// untouched says that no byte of the present answer has come.
+	untouched bool
+	head      ResponseHead
 }
 
 type connState uint8

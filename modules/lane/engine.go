@@ -5,6 +5,7 @@ package lane
 import (
 	"crypto/tls"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -56,7 +57,9 @@ type Engine struct {
 	clock, began time.Time
 
 	conns []*Conn
-	free  []*exchange
+	// clients counts those of conns that are clients'. It is read on other goroutines.
+	clients atomic.Int64
+	free    []*exchange
 	// buffers holds output buffers that no connection uses at present: idle connections have none.
 	buffers [][]byte
 	pools   map[poolKey]*pool
@@ -101,10 +104,15 @@ func NewEngine(driver Driver, config Config) *Engine {
 // Conns returns how many connections the engine has.
 func (e *Engine) Conns() int { return len(e.conns) }
 
+// Clients returns how many connections the engine has of clients. It may be called from any goroutine.
+func (e *Engine) Clients() int { return int(e.clients.Load()) }
+
 // Accept takes over a client's connection.
 func (e *Engine) Accept(c *Conn, client *Client) {
 	c.state, c.remote, c.local, c.site = clientIdle, client.Remote, client.Local, client.Site
+	c.fresh = true
 	e.add(c)
+	e.clients.Add(1)
 	c.deadline = e.now + e.timeouts.Head
 	if client.TLS != nil {
 		c.session = newSession(client.TLS, client.socket)
@@ -173,6 +181,9 @@ func (e *Engine) forget(c *Conn) {
 	e.conns[c.index], last.index = last, c.index
 	e.conns[len(e.conns)-1] = nil
 	e.conns = e.conns[:len(e.conns)-1]
+	if !c.isNode() {
+		e.clients.Add(-1)
+	}
 }
 
 // Data takes bytes read from c. b is the driver's and not kept.

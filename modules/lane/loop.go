@@ -94,10 +94,26 @@ type Client struct {
 	socket *Socket
 }
 
+// Listener is a listening socket that loops accept from, all from one queue: none of them can have connections waiting
+// that another has time for, and ending one loses none. It is immutable.
+type Listener struct {
+	FD   int
+	Site *Site
+
+	// local is the address of every connection, invalid when the socket listens on several.
+	local netip.AddrPort
+	loops []Loop
+}
+
 // Loop is one event loop with its connections. Its methods may be called from any goroutine.
 type Loop interface {
 	// Accept takes over a client's connection.
 	Accept(client *Client)
+	// Listen has the loop accept connections itself until stop is called; when that has returned the loop does not touch
+	// the socket any more.
+	Listen(l *Listener) (stop func())
+	// Load returns about how many connections the loop has of clients. It costs nothing.
+	Load() int
 	// Conns returns how many connections the loop has, of clients and to nodes.
 	Conns() int
 	// Close ends the loop: connections finish their present exchange within grace, then everything is closed.

@@ -163,25 +163,14 @@ func launch(t testing.TB, driver string, p plan, handler http.HandlerFunc) *gate
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			if !strings.HasSuffix(driver, " tls") {
-				lane.Give(conn, loop, site)
-				continue
-			}
-			go func() {
-				secure := tls.Server(&lane.Socket{TCPConn: conn.(*net.TCPConn)}, config)
-				if secure.Handshake() != nil || !lane.Give(secure, loop, site) {
-					conn.Close()
-				}
-			}()
-		}
-	}()
+	unlisten := func() {}
+	if strings.HasSuffix(driver, " tls") {
+		go serveTLS(listener, config, loop, site)
+	} else if unlisten, err = lane.Listen(listener.(*net.TCPListener), []lane.Loop{loop}, site, net.KeepAliveConfig{Enable: true}); err != nil {
+		t.Fatal(err)
+	}
 	stop := sync.OnceFunc(func() {
+		unlisten()
 		listener.Close()
 		loop.Close(0)
 		server.Close()
@@ -189,6 +178,22 @@ func launch(t testing.TB, driver string, p plan, handler http.HandlerFunc) *gate
 	})
 	t.Cleanup(stop)
 	return &gate{t, driver, listener.Addr().String(), loop, nodes, stop}
+}
+
+// serveTLS accepts connections and gives them to the loop after their handshake.
+func serveTLS(listener net.Listener, config *tls.Config, loop lane.Loop, site *lane.Site) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			secure := tls.Server(&lane.Socket{TCPConn: conn.(*net.TCPConn)}, config)
+			if secure.Handshake() != nil || !lane.Give(secure, loop, site) {
+				conn.Close()
+			}
+		}()
+	}
 }
 
 // dial connects to the gate.

@@ -84,10 +84,15 @@ func Give(conn net.Conn, loop Loop, site *Site) bool {
 
 // CloseSocket closes a connection's socket, as the connection's Reset says.
 func CloseSocket(c *Conn) {
+	SetReset(c)
+	_ = unix.Close(c.FD)
+}
+
+// SetReset has the close of a connection's socket do as the connection's Reset says.
+func SetReset(c *Conn) {
 	if c.Reset {
 		_ = unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
-	_ = unix.Close(c.FD)
 }
 
 // Sockaddr returns an address as the socket calls want it.

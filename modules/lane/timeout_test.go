@@ -316,11 +316,12 @@ func TestWriteTimeoutWhenTheBodyEnds(t *testing.T) {
 
 // TestSlowReaderOfTheLastBytes: the bound on lingering begins when everything has been sent.
 func TestSlowReaderOfTheLastBytes(t *testing.T) {
-	for name, request := range map[string]string{"closing": "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "staying": get} {
+	for _, name := range []string{"closing", "staying"} {
 		t.Run(name, func(t *testing.T) {
 			d := play(t, slow)
 			c := d.client()
-			d.says(c, request)
+			d.site.SetClosing(name == "closing")
+			d.says(c, get)
 			d.says(d.node(0), "HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n"+much)
 			for range 4 {
 				d.pass(29)
@@ -341,6 +342,41 @@ func TestSlowReaderOfTheLastBytes(t *testing.T) {
 			d.ended(c)
 		})
 	}
+}
+
+// TestClientThatPartsIsClosed: who has said that no request follows has the answer when it is sent, and then nothing is left
+// to wait for.
+func TestClientThatPartsIsClosed(t *testing.T) {
+	for _, request := range []string{"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"} {
+		d := play(t, slow)
+		c := d.client()
+		d.says(c, request)
+		d.says(d.node(0), okay)
+		if d.closed[c] {
+			t.Fatal("closed before the answer is sent")
+		}
+		d.hears(c)
+		d.ended(c)
+	}
+}
+
+// TestNewcomer: who has connected to a site just before it closes can still make a request, and no second one.
+func TestNewcomer(t *testing.T) {
+	d := play(t, slow)
+	idle, late, quick := d.client(), d.client(), d.client()
+	d.says(idle, get)
+	d.says(d.node(0), okay)
+	d.answered(idle, "200")
+	d.site.SetClosing(true)
+	d.pass(1)
+	if !d.closed[idle] || d.closed[quick] {
+		t.Fatalf("closed: idle %v, new %v", d.closed[idle], d.closed[quick])
+	}
+	d.says(quick, get)
+	d.says(d.node(1), okay)
+	d.answered(quick, "200")
+	d.pass(7)
+	d.ended(late, quick)
 }
 
 // TestDrain: a connection whose exchange was under way goes soon after it.

@@ -27,6 +27,7 @@ type Loop struct {
 	generation uint32
 	dirty      []*lane.Conn
 	buffer     []byte
+	listening  []*listening
 
 	inbox  lane.Inbox
 	closed bool
@@ -81,13 +82,18 @@ func (l *Loop) Accept(client *lane.Client) {
 		}
 		// Small answers must not wait for the acknowledgement of the one before.
 		_ = unix.SetsockoptInt(client.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		c := &lane.Conn{FD: client.FD}
-		if !l.watch(c, unix.EPOLLIN|unix.EPOLLRDHUP, false) {
-			unix.Close(client.FD)
-			return
-		}
-		l.engine.Accept(c, client)
+		l.begin(client)
 	})
+}
+
+// begin takes a client's connection in.
+func (l *Loop) begin(client *lane.Client) {
+	c := &lane.Conn{FD: client.FD}
+	if !l.watch(c, unix.EPOLLIN|unix.EPOLLRDHUP, false) {
+		unix.Close(client.FD)
+		return
+	}
+	l.engine.Accept(c, client)
 }
 
 // Conns returns how many connections the loop has, of clients and to nodes.
@@ -139,8 +145,12 @@ func (l *Loop) run() {
 		l.inbox.Run()
 		l.engine.Sweep()
 		l.flush()
+		l.listenAgain()
 	}
 	l.engine.Close()
+	for len(l.listening) > 0 {
+		l.unlisten(l.listening[0])
+	}
 	l.inbox.End()
 	unix.Close(l.wake)
 	unix.Close(l.epoll)
@@ -166,6 +176,10 @@ func (l *Loop) wait(events []unix.EpollEvent) int {
 
 func (l *Loop) event(event *unix.EpollEvent) {
 	fd := int(event.Fd)
+	if event.Pad == listeningMark {
+		l.acceptFrom(fd)
+		return
+	}
 	if fd == l.wake {
 		var counter [8]byte
 		_, _ = unix.Read(l.wake, counter[:])

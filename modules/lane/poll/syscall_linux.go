@@ -15,6 +15,14 @@ func read(fd int, b []byte) (int, unix.Errno) {
 	return int(n), errno
 }
 
+// accept accepts a connection and leaves the address of its peer in remote.
+func accept(fd int, remote *unix.RawSockaddrInet6) (int, unix.Errno) {
+	size := uint32(unix.SizeofSockaddrInet6)
+	conn, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(remote)),
+		uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int(conn), errno
+}
+
 func write(fd int, b []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
 		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)

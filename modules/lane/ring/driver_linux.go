@@ -105,8 +105,20 @@ func (d driver) Close(c *lane.Conn) {
 		return
 	}
 	s.dead = true
-	d.cancel(s)
+	if s.pending > 0 && !s.closing {
+		d.cancel(s)
+		d.close(s)
+	}
 	d.settle(s)
+}
+
+// close has the ring close the socket, after what is to be done with it before.
+func (l *Loop) close(s *state) {
+	lane.SetReset(s.c)
+	s.closing = true
+	s.pending++
+	e := l.ring.next()
+	e.op, e.fd, e.data = opClose, int32(s.c.FD), didClose|uint64(s.slot)
 }
 
 // cancel ends everything that is in flight on a connection.

@@ -7,6 +7,7 @@ package ring
 import (
 	"os"
 	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -31,6 +32,9 @@ type Loop struct {
 	holders  [bufferCount]uint16
 	current  int32
 	borrowed int
+
+	listening []*listening
+	accepts   []*acceptance
 
 	inbox  lane.Inbox
 	closed bool
@@ -63,7 +67,9 @@ type state struct {
 	// dead: closed by the engine. handing: given to net/http, once the ring has let go of it. read is what the engine had
 	// not used, late what arrives until then.
 	dead, handing bool
-	read, late    []byte
+	// closing: the ring closes the socket, whose number may be another's by now.
+	closing    bool
+	read, late []byte
 }
 
 // piece is something to send: a buffer of the engine, or a part of a provided buffer, whose number is then not
@@ -93,6 +99,9 @@ const (
 	didCancel
 	didWake
 	didWatch
+	didAccept
+	didStop
+	didClose
 )
 
 // queueSize is how many operations may wait for submission.
@@ -124,11 +133,16 @@ func (l *Loop) Accept(client *lane.Client) {
 		}
 		// Small answers must not wait for the acknowledgement of the one before.
 		_ = unix.SetsockoptInt(client.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		c := &lane.Conn{FD: client.FD}
-		s := l.take(c)
-		l.engine.Accept(c, client)
-		l.settle(s)
+		l.begin(client)
 	})
+}
+
+// begin takes a client's connection in.
+func (l *Loop) begin(client *lane.Client) {
+	c := &lane.Conn{FD: client.FD}
+	s := l.take(c)
+	l.engine.Accept(c, client)
+	l.settle(s)
 }
 
 // Conns returns how many connections the loop has, of clients and to nodes.
@@ -189,15 +203,19 @@ func (l *Loop) run(started chan<- error) {
 		l.inbox.Run()
 		l.engine.Sweep()
 		l.flush()
+		l.listenAgain()
+	}
+	for _, s := range slices.Clone(l.listening) {
+		l.unlisten(s)
 	}
 	l.engine.Close()
-	for end := time.Now().Add(endPatience); len(l.free) < len(l.slots) && time.Now().Before(end); {
+	for end := time.Now().Add(endPatience); (len(l.free) < len(l.slots) || len(l.listening) > 0) && time.Now().Before(end); {
 		l.ring.submitAndWait()
 		l.ring.completed(reap)
 	}
 	l.inbox.End()
 	for _, s := range l.slots {
-		if s != nil {
+		if s != nil && !s.closing {
 			unix.Close(s.c.FD)
 		}
 	}
@@ -274,8 +292,14 @@ func (l *Loop) watched(s *state, done *completion) {
 }
 
 func (l *Loop) completed(done *completion) {
-	if done.data&^0xffffffff == didWake {
+	switch done.data &^ 0xffffffff {
+	case didWake:
 		l.listen()
+		return
+	case didAccept:
+		l.accepted(l.accepts[uint32(done.data)], done.res)
+		return
+	case didStop:
 		return
 	}
 	s := l.slots[uint32(done.data)]
@@ -290,6 +314,8 @@ func (l *Loop) completed(done *completion) {
 	case didConnect:
 		s.pending--
 		l.connected(s, done.res)
+	case didClose:
+		s.pending--
 	case didCancel:
 		s.pending--
 		s.stopping = false
@@ -399,7 +425,9 @@ func (l *Loop) settle(s *state) {
 	case s.dead:
 		l.drop(s)
 		l.release(s)
-		lane.CloseSocket(s.c)
+		if !s.closing {
+			lane.CloseSocket(s.c)
+		}
 	default:
 		l.release(s)
 		lane.HandOver(s.c, l.unsent(s), s.read, s.late)

@@ -16,8 +16,10 @@ import (
 const (
 	opPollAdd     = 6
 	opSendMsg     = 9
+	opAccept      = 13
 	opAsyncCancel = 14
 	opConnect     = 16
+	opClose       = 19
 	opRead        = 22
 	opSend        = 26
 	opRecv        = 27
