@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/andogate/ando/modules/plugins/proxycache"
 )
@@ -31,8 +32,13 @@ func TestCacheZones(t *testing.T) {
 		}
 	}
 	s.expect(s.get(s.port, "/a"), "200 up /a ")
-	if entries, err := os.ReadDir(filepath.Dir(folder)); err != nil || len(entries) != 1 {
-		t.Errorf("got %v, %v", entries, err)
+	// The response is stored beside its answer.
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(folder); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 	for config, want := range map[string]string{
 		`{"name":""}`:                        "no name",

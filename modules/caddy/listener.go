@@ -92,7 +92,7 @@ func (l *adminListener) serveHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *adminListener) serve() {
-	if err := l.server.Serve(l.ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	if err := l.server.Serve(l.ln); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		newestLog().Error("a listener for the APIs failed", zap.String("address", l.address), zap.Error(err))
 	}
 }
