@@ -11,6 +11,7 @@ require (
 	github.com/gaissmai/bart v0.30.0
 	github.com/go-ldap/ldap/v3 v3.4.15
 	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/miekg/dns v1.1.73
 	github.com/prometheus/client_golang v1.24.1
 	github.com/quic-go/quic-go v0.63.0
@@ -26,9 +27,7 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
-require (
-	github.com/agnivade/levenshtein v1.2.2 // indirect
-)
+require github.com/letsencrypt/challtestsrv v1.4.2 // indirect
 
 require (
 	cel.dev/expr v0.25.3 // indirect
