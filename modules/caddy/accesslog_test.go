@@ -23,8 +23,11 @@ func typical() *lane.Record {
 		Start: time.Now(), Took: time.Millisecond, Status: 200, Written: 512, TLS: new(tls.ConnectionState),
 		RemoteIP: "192.0.2.1", RemotePort: "40000", Method: "GET", URI: "/shop/item?id=7", Proto: "HTTP/1.1", Host: "shop.example.com",
 		Header: []gateway.Field{
-			{Name: "User-Agent", Value: "Mozilla/5.0 (X11; Linux x86_64)"}, {Name: "Accept", Value: "text/html"},
-			{Name: "Accept-Language", Value: "en"}, {Name: "Cookie", Value: "session=1"}, {Name: "Referer", Value: "https://example.com/"},
+			{Name: "User-Agent", Value: "Mozilla/5.0 (X11; Linux x86_64)"},
+			{Name: "Accept", Value: "text/html"},
+			{Name: "Accept-Language", Value: "en"},
+			{Name: "Cookie", Value: "session=1"},
+			{Name: "Referer", Value: "https://example.com/"},
 		},
 		Response: []gateway.Field{{Name: "Content-Type", Value: "text/html"}, {Name: "Content-Length", Value: "512"}},
 	}
