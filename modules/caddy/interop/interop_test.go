@@ -196,7 +196,7 @@ func program(t *testing.T, name, debianPackage string) string {
 // folder makes a folder that servers can read which give up their rights, with these files in it.
 func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ando-interop-")
+	dir, err := os.MkdirTemp("", "ando-interop-") //nolint:usetesting // a folder of t.TempDir is in one that is for this user alone
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -146,7 +146,7 @@ func TestGRPCThroughServers(t *testing.T) {
 			for scheme, address := range map[string]string{"grpc": plain, "grpcs": secure} {
 				t.Run(scheme, func(t *testing.T) {
 					a := start(t, "auto", route(to(scheme, address)))
-					runGRPCCases(t, a.plain, "")
+					runGRPCCases(t, a.plain, "", undecided()...)
 				})
 			}
 		})

@@ -58,7 +58,10 @@ func (d *disk) scan() {
 	}
 	var all []found
 	_ = filepath.WalkDir(d.folder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+		if err != nil {
+			return fs.SkipDir
+		}
+		if entry.IsDir() {
 			return nil
 		}
 		name := entry.Name()

@@ -37,7 +37,7 @@ func OnEach(t *testing.T, plugins string, test func(s *Site), objects ...gateway
 					t.Error(err)
 				}
 				s.Saw, s.SawBody = r, string(body)
-				io.WriteString(w, "node")
+				_, _ = io.WriteString(w, "node")
 			}))
 			t.Cleanup(node.Close)
 			route := gateway.Object{Kind: gateway.Routes, ID: "1", Value: fmt.Appendf(nil,

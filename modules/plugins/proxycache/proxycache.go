@@ -150,8 +150,8 @@ type visit struct {
 	key string
 	// leads says that others may wait for the response.
 	leads bool
-	// looked and waited are how far Access has come.
-	looked, waited bool
+	// waited says that Access has asked to wait.
+	waited bool
 	// hit says that the response comes from the cache.
 	hit bool
 	// storing is the response that is being taken down; nil is none. vary and values are what it depends on.

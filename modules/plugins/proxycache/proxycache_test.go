@@ -273,7 +273,7 @@ func TestAccepts(t *testing.T) {
 	e := &cache.Entry{Stored: now, Fresh: 100 * time.Second}
 	for _, test := range []struct {
 		field string
-		age   time.Duration
+		age   int
 		want  bool
 	}{
 		{"", 99, true},
@@ -292,7 +292,7 @@ func TestAccepts(t *testing.T) {
 		var h gateway.Header
 		h.Add("Cache-Control", test.field)
 		d := parseRequest(&h)
-		if got := d.accepts(e, now.Add(test.age*time.Second)); got != test.want {
+		if got := d.accepts(e, now.Add(time.Duration(test.age)*time.Second)); got != test.want {
 			t.Errorf("%s at %d: %v", test.field, test.age, got)
 		}
 	}

@@ -39,17 +39,6 @@ func NewQuery(kind, service string, args json.RawMessage) Query {
 	return q
 }
 
-// arg returns a text among the arguments, or otherwise when it is not there.
-func (q Query) arg(name, otherwise string) string {
-	var members map[string]any
-	if q.Args != "" && json.Unmarshal([]byte(q.Args), &members) == nil {
-		if text, ok := members[name].(string); ok && text != "" {
-			return text
-		}
-	}
-	return otherwise
-}
-
 // Node is one server that was found.
 type Node struct {
 	// Host is an address, IPv6 without brackets. Registries may also have a name there.
