@@ -57,6 +57,21 @@ func TestEachHasItsManual(t *testing.T) {
 	}
 }
 
+// TestReadmeNamesThem: whoever reads what works finds every plugin.
+func TestReadmeNamesThem(t *testing.T) {
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(readme), "\n| Plugins | ")
+	row, _, _ = strings.Cut(row, "\n")
+	for name := range gateway.RegisteredPlugins() {
+		if !strings.Contains(row, "`"+name+"`") {
+			t.Errorf("README does not name %s", name)
+		}
+	}
+}
+
 func same(t *testing.T, what string, got, want json.RawMessage) {
 	t.Helper()
 	if (got == nil) != (want == nil) {
