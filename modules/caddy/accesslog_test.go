@@ -43,6 +43,9 @@ func discarding() *accessLog {
 }
 
 func TestAccessLineAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("pools are not themselves under the race detector")
+	}
 	log, record := discarding(), typical()
 	if n := testing.AllocsPerRun(1000, func() { log.write(record) }); n != 0 {
 		t.Errorf("%v allocations for a line", n)
@@ -60,6 +63,9 @@ func BenchmarkAccessLine(b *testing.B) {
 func TestRequestMetricsAllocateNothing(t *testing.T) {
 	m, x := newTestMetrics(), new(gateway.Exchange)
 	x.Request.Method, x.Request.RawHost, x.Response.Status = "GET", "shop.example.com", 200
+	if raceDetector {
+		t.Skip("pools are not themselves under the race detector")
+	}
 	if n := testing.AllocsPerRun(1000, func() { m.Began(x); m.Ended(x, lane.Measured{Took: 1, ToHead: 1}) }); n != 0 {
 		t.Errorf("%v allocations for a request", n)
 	}
