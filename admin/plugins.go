@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/andogate/ando/admin/schema"
-	"github.com/andogate/ando/modules/gateway"
 )
 
 // descriptions serve the resources that can only be read. rest is the path behind the first segment.
@@ -46,7 +45,7 @@ func (h *Handler) listPlugins(w http.ResponseWriter, r *http.Request) error {
 	}
 	described := h.describeAll(name)
 	if r.URL.Query().Get("all") != "true" {
-		maps.DeleteFunc(described, func(_ string, d pluginDescription) bool { return d.Built != nil })
+		maps.DeleteFunc(described, func(_ string, d schema.Description) bool { return d.Built != nil })
 	}
 	names := slices.SortedFunc(maps.Keys(described), func(a, b string) int {
 		return cmp.Or(cmp.Compare(described[b].Priority, described[a].Priority), strings.Compare(a, b))
@@ -98,64 +97,30 @@ func (h *Handler) describePlugin(w http.ResponseWriter, rest []string, query url
 	return writeValue(w, chosen)
 }
 
-// pluginDescription is what `plugins?all=true` says about a plugin.
-type pluginDescription struct {
-	Version        float64         `json:"version"`
-	Priority       int             `json:"priority"`
-	Schema         json.RawMessage `json:"schema"`
-	ConsumerSchema json.RawMessage `json:"consumer_schema,omitempty"`
-	MetadataSchema json.RawMessage `json:"metadata_schema,omitempty"`
-	Type           string          `json:"type,omitempty"`
-	Scope          string          `json:"scope,omitempty"`
-	// Built is false for plugins that no config may use, and otherwise left out, as in APISIX.
-	Built *bool `json:"built,omitempty"`
-}
-
 // describeAll describes the plugins that are built, and the rest of APISIX's.
-func (h *Handler) describeAll(half string) map[string]pluginDescription {
-	all := make(map[string]pluginDescription)
+func (h *Handler) describeAll(half string) map[string]schema.Description {
+	all := make(map[string]schema.Description)
 	for name := range schema.Catalog(half == subsystemStream) {
 		all[name], _ = h.describeOne(half, name)
 	}
 	if half == subsystemHTTP {
 		for name, plugin := range h.plugins {
-			all[name] = describe(plugin)
+			all[name] = schema.Describe(plugin)
 		}
 	}
 	return all
 }
 
 // describeOne describes a plugin, by what it says itself when it is built.
-func (h *Handler) describeOne(half, name string) (d pluginDescription, ok bool) {
+func (h *Handler) describeOne(half, name string) (d schema.Description, ok bool) {
 	if plugin := h.plugins[name]; plugin != nil && half == subsystemHTTP {
-		return describe(plugin), true
+		return schema.Describe(plugin), true
 	}
 	known := schema.Catalog(half == subsystemStream)[name]
 	if known == nil {
 		return d, false
 	}
-	return pluginDescription{
-		Version: known.Version, Priority: known.Priority, Type: known.Type, Scope: known.Scope,
-		Schema: known.Schema, ConsumerSchema: known.ConsumerSchema, MetadataSchema: known.MetadataSchema, Built: new(bool),
-	}, true
-}
-
-func describe(plugin *gateway.Plugin) pluginDescription {
-	schemas := schema.ForPlugin(plugin)
-	d := pluginDescription{Version: plugin.Version, Priority: plugin.Priority, Schema: schemas.Config.Raw()}
-	if schemas.Consumer != nil {
-		d.ConsumerSchema = schemas.Consumer.Raw()
-	}
-	if schemas.Metadata != nil {
-		d.MetadataSchema = schemas.Metadata.Raw()
-	}
-	if plugin.Auth {
-		d.Type = "auth"
-	}
-	if plugin.GlobalScope {
-		d.Scope = "global"
-	}
-	return d
+	return known.Unbuilt(), true
 }
 
 // describeKind answers with the schema of a kind of objects, or of a plugin.

@@ -435,49 +435,21 @@ func (a *App) serving(ctx context.Context) (*running, error) {
 	return a.running, nil
 }
 
+// started returns the gateway of this config, or nil when it has not started, or did not. It does not wait.
+func (a *App) started() *running {
+	select {
+	case <-a.settled:
+		return a.running
+	default:
+		return nil
+	}
+}
+
 // AdminAddress is where the Admin API listens, or "" when it has no listener of its own.
 func (a *App) AdminAddress() string { return a.Admin.Listen }
 
 // StoreLocation says where objects are kept.
 func (a *App) StoreLocation() string { return fmt.Sprint(a.store) }
-
-// startedApps are the apps that have been started and not stopped; the newest is the last.
-type startedApps struct {
-	mu   sync.RWMutex
-	apps []*App
-}
-
-var started startedApps
-
-func (s *startedApps) push(a *App) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.apps = append(s.apps, a)
-}
-
-func (s *startedApps) remove(a *App) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.apps = slices.DeleteFunc(s.apps, func(other *App) bool { return other == a })
-}
-
-// newest returns nil when no gateway is running.
-func (s *startedApps) newest() *App {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if len(s.apps) == 0 {
-		return nil
-	}
-	return s.apps[len(s.apps)-1]
-}
-
-// newestLog is the logger of the newest config: those before it have been closed.
-func newestLog() *zap.Logger {
-	if a := started.newest(); a != nil {
-		return a.log
-	}
-	return caddy.Log().Named("ando")
-}
 
 // appOf returns the ando app of the config that is being provisioned.
 func appOf(ctx caddy.Context) (*App, error) {

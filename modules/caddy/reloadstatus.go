@@ -40,15 +40,11 @@ func (reloadMetrics) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m reloadMetrics) Collect(metrics chan<- prometheus.Metric) {
-	select {
-	case <-m.app.settled:
-	default:
+	running := m.app.started()
+	if running == nil {
 		return
 	}
-	if m.app.running == nil {
-		return
-	}
-	status, behind := m.app.running.certifier.reloader.Status(), 0.0
+	status, behind := running.certifier.reloader.Status(), 0.0
 	if status.Err != nil {
 		behind = 1
 	}

@@ -22,15 +22,11 @@ func (sslMetrics) Describe(descs chan<- *prometheus.Desc) { descs <- sslExpiry }
 
 // Collect implements prometheus.Collector.
 func (m sslMetrics) Collect(metrics chan<- prometheus.Metric) {
-	select {
-	case <-m.app.settled:
-	default:
+	running := m.app.started()
+	if running == nil {
 		return
 	}
-	if m.app.running == nil {
-		return
-	}
-	t, ok := m.app.running.gateway.Table().(gateway.SecureTable)
+	t, ok := running.gateway.Table().(gateway.SecureTable)
 	if !ok {
 		return
 	}
