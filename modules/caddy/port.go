@@ -36,6 +36,10 @@ type port struct {
 // portGeneration is one config's share in a port.
 type portGeneration struct {
 	server *caddyhttp.Server
+	// ready is closed when everything in the config has started, or when the generation ends. Until then a config is not
+	// done with its server, and what answered before goes on; without one, requests wait.
+	ready chan struct{}
+	begin func()
 	// app is set when the server hands requests to the gateway alone, so that lanes may serve its connections; hosts are
 	// those for which it does, nil for all.
 	app   *App
@@ -49,6 +53,12 @@ type portGeneration struct {
 	lane *lane.Serving
 	// socket is where its connections come from when nothing is in between, so that loops may accept them themselves.
 	socket *socket
+}
+
+func newPortGeneration(server *caddyhttp.Server) *portGeneration {
+	gen := &portGeneration{server: server, ready: make(chan struct{})}
+	gen.begin = sync.OnceFunc(func() { close(gen.ready) })
+	return gen
 }
 
 type portTable struct {
@@ -78,6 +88,7 @@ func (t *portTable) attach(addr net.Addr, gen *portGeneration) *port {
 // not start. When it was the last, connections end with their present request.
 func (t *portTable) detach(p *port, gen *portGeneration) {
 	t.remove(p, gen)
+	gen.begin()
 	if gen.lane != nil {
 		gen.lane.Flush(flushTime)
 	}
@@ -107,8 +118,6 @@ func (t *portTable) flush(app *App) {
 	t.mu.Lock()
 	var served []*lane.Serving
 	for _, p := range t.byAddress {
-		// The one after it may have been about to take over.
-		p.update()
 		for _, gen := range p.generations {
 			if gen.app == app && gen.lane != nil {
 				served = append(served, gen.lane)
@@ -124,38 +133,31 @@ func (t *portTable) flush(app *App) {
 // flushTime bounds how long the lines of a config's requests are waited for when it ends.
 const flushTime = time.Second
 
-// update makes the newest generation answer. It is called with ports.mu held.
+// started lets a generation answer: its config has started.
+func (t *portTable) started(p *port, gen *portGeneration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gen.begin()
+	if slices.Contains(p.generations, gen) {
+		p.update()
+	}
+}
+
+// update makes the newest generation that is ready answer, or the newest of all. It is called with ports.mu held.
 func (p *port) update() {
 	gen := p.generations[len(p.generations)-1]
+	for _, g := range slices.Backward(p.generations) {
+		if g.isReady() {
+			gen = g
+			break
+		}
+	}
 	p.newest.Store(gen)
 	if settings := settingsOf(gen.server); p.server == nil || p.server.settings != settings {
 		// Connections of the server before go on with what they began with.
 		p.server = newPortServer(p, settings)
 	}
-	if gen.app == nil {
-		p.acceptFrom(nil, nil)
-		p.site.Serve(nil)
-		return
-	}
-	select {
-	case <-gen.app.settled:
-		p.serveLane(gen)
-	default:
-		// Apps start in any order. Until the gateway is there the generation before answers, which is alive at least as long,
-		// and without one net/http, whose handler waits for the gateway.
-		go func() {
-			<-gen.app.settled
-			ports.mu.Lock()
-			defer ports.mu.Unlock()
-			if p.newest.Load() == gen {
-				p.serveLane(gen)
-			}
-		}()
-	}
-}
-
-func (p *port) serveLane(gen *portGeneration) {
-	if gen.app.running == nil || gen.app.lanes == nil {
+	if !gen.isReady() || gen.app == nil || gen.app.running == nil || gen.app.lanes == nil {
 		p.acceptFrom(nil, nil)
 		p.site.Serve(nil)
 		return
@@ -216,14 +218,15 @@ func (p *port) take(conn net.Conn) {
 // handshakeTime bounds a TLS handshake.
 const handshakeTime = 10 * time.Second
 
-// laneTakes moves a connection into a loop if this generation has any and its gateway is there.
+// laneTakes moves a connection into a loop if this generation is ready and has any.
 func (gen *portGeneration) laneTakes(conn net.Conn, site *lane.Site) bool {
-	if gen.app == nil {
-		return false
-	}
+	return gen.app != nil && gen.isReady() && gen.app.lanes != nil && gen.app.lanes.take(conn, site)
+}
+
+func (gen *portGeneration) isReady() bool {
 	select {
-	case <-gen.app.settled:
-		return gen.app.lanes != nil && gen.app.lanes.take(conn, site)
+	case <-gen.ready:
+		return true
 	default:
 		return false
 	}
@@ -304,7 +307,17 @@ func (p *port) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.TLS == nil {
 		r.TLS, _ = r.Context().Value(tlsStateKey{}).(*tls.ConnectionState)
 	}
-	p.newest.Load().server.ServeHTTP(w, r)
+	gen := p.newest.Load()
+	for !gen.isReady() {
+		select {
+		case <-gen.ready:
+		case <-r.Context().Done():
+			return
+		}
+		// It may have been given up.
+		gen = p.newest.Load()
+	}
+	gen.server.ServeHTTP(w, r)
 }
 
 func (s *portServer) count(_ net.Conn, state http.ConnState) {

@@ -3,6 +3,7 @@
 package andocaddy
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 )
@@ -34,6 +36,8 @@ type ListenerWrapper struct {
 	// direct is set when the server hands every request to the gateway.
 	direct *direct
 	ctx    caddy.Context
+	// listeners are those of the server.
+	listeners []*wrappedListener
 }
 
 // CaddyModule returns the Caddy module information.
@@ -49,10 +53,16 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 		return nil
 	}
 	wrapped.Store(w.server, true)
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	if err := events.(*caddyevents.App).On("started", whenStarted{w}); err != nil {
+		return err
+	}
 	if w.direct = directOf(w.server); w.direct == nil {
 		return nil
 	}
-	var err error
 	w.app, err = appOf(ctx)
 	return err
 }
@@ -80,7 +90,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	if w.server == nil {
 		return ln
 	}
-	gen := &portGeneration{server: w.server}
+	gen := newPortGeneration(w.server)
 	if addr, ok := ln.Addr().(*net.TCPAddr); ok && slices.Contains(w.server.Protocols, "h3") {
 		gen.altSvc = fmt.Sprintf(`h3=":%d"; ma=2592000`, addr.Port)
 	}
@@ -92,7 +102,21 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		gen.socket = lease.socket
 	}
 	p := ports.attach(ln.Addr(), gen)
-	return &wrappedListener{Listener: ln, port: p, gen: gen, ended: make(chan struct{})}
+	l := &wrappedListener{Listener: ln, port: p, gen: gen, ended: make(chan struct{})}
+	w.listeners = append(w.listeners, l)
+	return l
+}
+
+// whenStarted lets the server of a wrapper answer when every app of its config has started: Caddy goes on with a server,
+// HTTP/3 for one, when it already accepts connections.
+type whenStarted struct{ wrapper *ListenerWrapper }
+
+// Handle takes the event that Caddy sends then, from the goroutine that has started the apps.
+func (s whenStarted) Handle(context.Context, caddy.Event) error {
+	for _, l := range s.wrapper.listeners {
+		ports.started(l.port, l.gen)
+	}
+	return nil
 }
 
 // serveDirectly lets lanes serve what the server only hands to the gateway, if they can log and count it as Caddy would.
