@@ -74,6 +74,18 @@ type Env struct {
 	Owner string
 	// Log returns the logger of the newest Caddy config. Do not keep what it returns: a reload closes it.
 	Log func() *zap.Logger
+	// Protos finds what was compiled of proto objects; nil knows none. Configs ask Proto.
+	Protos func(id string) any
+}
+
+// Proto returns what was compiled of a proto object that the config names, a *protos.Files. It is nil when the object does
+// not exist or cannot be used, and nil for all of them when the config is only checked. When the object changes the config
+// is compiled anew. It may be called until New returns.
+func (e Env) Proto(id string) any {
+	if e.Protos == nil {
+		return nil
+	}
+	return e.Protos(id)
 }
 
 // Plugin describes one plugin to the gateway, the Admin API and the docs. It is registered once, at init, and never
@@ -95,9 +107,17 @@ type Plugin struct {
 	// GlobalScope marks plugins that need no route config; they are listed, not executed in chains.
 	GlobalScope bool
 
+	// Stream says that the plugin is one of stream routes: of its hooks Rewrite, Access and Log run, once for each
+	// connection. It is set by RegisterStreamPlugin.
+	Stream bool
+
 	// Schema, ConsumerSchema and MetadataSchema are JSON Schemas (draft 7 with APISIX's `encrypt_fields`). Schema is
 	// required; the others are nil where the plugin has no such config.
 	Schema, ConsumerSchema, MetadataSchema json.RawMessage
+
+	// FallbackSchema, where it is not nil, is for configs that leave what Schema asks for to the plugin's metadata: one that
+	// satisfies it is accepted as long as the plugin has metadata. It may be compiled, and run, when that is gone again.
+	FallbackSchema json.RawMessage
 
 	// Refuse, where it is not nil, looks at a config as it was given before Schema does: for what APISIX refuses in other
 	// words than its schema's.
@@ -134,22 +154,34 @@ type Endpoint struct {
 // Plugins is a set of plugins by name.
 type Plugins map[string]*Plugin
 
-var registered = Plugins{}
+var registered, registeredStream = Plugins{}, Plugins{}
 
 // RegisterPlugin makes a plugin known. It is called from init functions and panics when the name is taken or the
 // description incomplete, since that is a programming error.
-func RegisterPlugin(p *Plugin) {
+func RegisterPlugin(p *Plugin) { registered.add(p) }
+
+// RegisterStreamPlugin is RegisterPlugin for one of stream routes. These are a set of their own: a plugin for both has a
+// description in each, since APISIX has two schemas.
+func RegisterStreamPlugin(p *Plugin) {
+	p.Stream = true
+	registeredStream.add(p)
+}
+
+func (ps Plugins) add(p *Plugin) {
 	if p.Name == "" || p.New == nil || p.Schema == nil {
 		panic(fmt.Sprintf("plugin %q: Name, New and Schema are required", p.Name))
 	}
-	if _, taken := registered[p.Name]; taken {
+	if _, taken := ps[p.Name]; taken {
 		panic(fmt.Sprintf("plugin %q is registered twice", p.Name))
 	}
-	registered[p.Name] = p
+	ps[p.Name] = p
 }
 
 // RegisteredPlugins returns a new set with every plugin registered so far.
 func RegisteredPlugins() Plugins { return maps.Clone(registered) }
+
+// RegisteredStreamPlugins is RegisteredPlugins for those of stream routes.
+func RegisteredStreamPlugins() Plugins { return maps.Clone(registeredStream) }
 
 // Sorted returns the plugins with the highest priority first, then by name.
 func (ps Plugins) Sorted() []*Plugin {

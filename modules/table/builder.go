@@ -15,6 +15,8 @@ type builder struct {
 	// prior is where versions before are found; nil is nowhere.
 	prior  *Table
 	reader pluginReader
+	// streamReader is the one for stream routes.
+	streamReader pluginReader
 	// conditions finds those that were compiled before by their text; nil remembers nothing.
 	conditions map[string]*conditions
 
@@ -24,6 +26,8 @@ type builder struct {
 	dirty   [kindCount]map[string]bool
 	// globalsChanged says that the chain of the global rules is stale.
 	globalsChanged bool
+	// streamsChanged says that the index of the stream routes is stale.
+	streamsChanged bool
 
 	// faults are the objects that cannot be served, refusals the same for changed objects alone.
 	faults, refusals []error
@@ -31,7 +35,9 @@ type builder struct {
 
 func newBuilder(t, prior *Table) *builder {
 	b := &builder{t: t, prior: prior}
-	b.reader.compiler = t.compiler
+	b.reader.compiler, b.reader.builder = t.compiler, b
+	b.reader.hasMetadata = func(plugin string) bool { return b.t.objects[kindMetadata].get(plugin) != nil }
+	b.streamReader = pluginReader{compiler: t.compiler, stream: true}
 	return b
 }
 
@@ -84,12 +90,17 @@ func (b *builder) retire(kind int, e *entry) {
 	if b.t.discovering != nil {
 		b.t.discovering = b.t.discovering.without(e.Key())
 	}
+	if b.t.borrowing != nil {
+		b.t.borrowing = b.t.borrowing.without(e.Key())
+	}
 	if kind == kindUpstreams {
 		b.t.upstreams = b.t.upstreams.without(e.ID)
 	}
 	switch value := e.compiled.(type) {
 	case *rule:
 		b.retireRule(value)
+	case *streamRule:
+		b.retireStream(value)
 	case *consumer:
 		b.retireConsumer(e, value)
 	case *credential:
@@ -120,6 +131,9 @@ func (b *builder) build() {
 	}
 	if b.globalsChanged {
 		b.buildGlobals()
+	}
+	if b.streamsChanged {
+		b.t.streams = newStreamIndex(b.t.objects[kindStreams])
 	}
 }
 
@@ -157,6 +171,8 @@ func (b *builder) refuse(e *entry, err error) {
 // markDependents makes dirty whatever refers to an object.
 func (b *builder) markDependents(kind int, id string) {
 	switch kind {
+	case kindProtos:
+		b.markBorrowers(id)
 	case kindSSLs:
 		b.t.presenting.each(func(p *presenter) bool {
 			if user, ok := kindIndex(p.object.Kind); ok && p.ssl == id {
@@ -166,6 +182,7 @@ func (b *builder) markDependents(kind int, id string) {
 		})
 	case kindServices:
 		b.mark(kindRoutes, b.t.serviceRoutes.under(idPair(id, "")))
+		b.mark(kindStreams, b.t.serviceStreams.under(idPair(id, "")))
 	case kindConfigs:
 		b.mark(kindRoutes, b.t.configRoutes.under(idPair(id, "")))
 	case kindGroups:
@@ -196,6 +213,8 @@ func (b *builder) markOne(kind int, id string) {
 // far as that is safe.
 func (b *builder) compile(kind int, e, old *entry) (err error) {
 	switch kind {
+	case kindProtos:
+		err = b.compileProto(e, old)
 	case kindSSLs:
 		err = b.compileSSL(e, old)
 	case kindMetadata:
@@ -212,6 +231,8 @@ func (b *builder) compile(kind int, e, old *entry) (err error) {
 		err = b.compileCredential(e)
 	case kindRoutes:
 		err = b.compileRoute(e, old)
+	case kindStreams:
+		err = b.compileStream(e, old)
 	}
 	b.enterChecks(e)
 	return err
@@ -227,6 +248,10 @@ func (b *builder) enterChecks(e *entry) {
 		declared = value.upstream
 	case *rule:
 		// A route without an upstream of its own has its service's.
+		if u := value.route.Upstream; u != nil && u.Key == e.Key() && !value.off {
+			declared = u
+		}
+	case *streamRule:
 		if u := value.route.Upstream; u != nil && u.Key == e.Key() && !value.off {
 			declared = u
 		}

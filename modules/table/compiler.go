@@ -21,6 +21,8 @@ type Compiler struct {
 	Router string
 	// Plugins are those that objects may use.
 	Plugins gateway.Plugins
+	// StreamPlugins are those that stream routes may use; nil is every registered one.
+	StreamPlugins gateway.Plugins
 	// Keyring decrypts the fields that are stored encrypted; nil takes them as they are.
 	Keyring *secret.Keyring
 	// Secrets resolves references to secrets that are kept elsewhere; nil knows the environment alone.
@@ -54,6 +56,7 @@ func (c *Compiler) compile(prior *Table, rev uint64, objects []gateway.Object) (
 	t := &Table{compiler: c, rev: rev, router: newRouter(c.Router)}
 	b := newBuilder(t, prior)
 	b.reader.seen = make(map[configKey]*config)
+	b.streamReader.seen = b.reader.seen
 	b.conditions = make(map[string]*conditions)
 	for i := range objects {
 		b.put(objects[i])
@@ -99,7 +102,9 @@ func (c *Compiler) check(o gateway.Object) error {
 		return err
 	case gateway.SSLs:
 		return checkSSL(o)
-	case gateway.Upstreams, gateway.Protos, gateway.Secrets, gateway.GraphQLCostDecorations:
+	case gateway.Protos:
+		return c.checkProto(o)
+	case gateway.Upstreams, gateway.Secrets, gateway.GraphQLCostDecorations:
 		return nil
 	}
 	d, err := readDocument(o.Value)
@@ -121,12 +126,11 @@ func (c *Compiler) check(o gateway.Object) error {
 		}
 		return c.checkAuthOnly(plugins)
 	case gateway.StreamRoutes:
-		for name := range plugins {
-			if c.Plugins[name] == nil {
-				return fmt.Errorf("unknown plugin [%s]", name)
-			}
+		reader.stream = true
+		if _, err = reader.compile(o.Key(), plugins, nil); err != nil {
+			return err
 		}
-		return nil
+		return checkProtocol(o.Value)
 	}
 	if _, err = reader.compile(o.Key(), plugins, nil); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/andogate/ando/admin/schema"
 	"github.com/andogate/ando/modules/expr"
@@ -67,6 +68,8 @@ type config struct {
 	disabled bool
 	// unknown are the references in it that nobody can resolve now: it cannot be used before.
 	unknown []string
+	// lacking is what refuses the config unless the plugin has metadata.
+	lacking error
 	// entry has everything but the instance.
 	entry gateway.Entry
 }
@@ -99,8 +102,14 @@ func (h *inherited) find(plugin *gateway.Plugin, raw json.RawMessage) (gateway.E
 // pluginReader compiles the `plugins` of objects.
 type pluginReader struct {
 	compiler *Compiler
+	// builder makes the table that the objects are for; nil only checks them.
+	builder *builder
+	// stream says that the objects are stream routes.
+	stream bool
 	// seen holds what was compiled so far; nil remembers nothing.
 	seen map[configKey]*config
+	// hasMetadata reports whether a plugin has metadata; nil where that is not known yet.
+	hasMetadata func(plugin string) bool
 }
 
 // readPlugins splits the `plugins` of an object.
@@ -132,16 +141,15 @@ func (r *pluginReader) compileConsumer(
 func (r *pluginReader) compileAll(
 	owner string, plugins map[string]json.RawMessage, old *inherited, inConsumer bool,
 ) (set pluginSet, credentials []*credential, err error) {
-	env := gateway.Env{Owner: owner, Log: r.compiler.log}
 	for _, name := range slices.Sorted(maps.Keys(plugins)) {
 		raw := plugins[name]
-		plugin := r.compiler.Plugins[name]
+		plugin := r.plugins()[name]
 		if plugin == nil {
 			return set, credentials, fmt.Errorf("unknown plugin [%s]", name)
 		}
 		asCredential := inConsumer && plugin.Auth
 		if !asCredential {
-			if entry, ok := old.find(plugin, raw); ok {
+			if entry, ok := old.find(plugin, raw); ok && !r.borrowed(owner, name) {
 				set.entries = append(set.entries, entry)
 				continue
 			}
@@ -152,11 +160,13 @@ func (r *pluginReader) compileAll(
 			return set, credentials, err
 		case c.disabled:
 			set.disabled = append(set.disabled, plugin)
+		case c.lacking != nil && r.hasMetadata != nil && !r.hasMetadata(name):
+			return set, credentials, c.lacking
 		case asCredential:
 			if plugin.NewCredential == nil || len(c.unknown) > 0 {
 				continue
 			}
-			key, value, err := plugin.NewCredential(env, c.value)
+			key, value, err := plugin.NewCredential(r.env(owner, name), c.value)
 			if err != nil {
 				return set, credentials, badConfig(plugin, err)
 			}
@@ -169,7 +179,7 @@ func (r *pluginReader) compileAll(
 			set.entries, set.fresh = append(set.entries, entry), true
 		default:
 			entry := c.entry
-			if entry.Instance, err = plugin.New(env, c.value); err != nil {
+			if entry.Instance, err = plugin.New(r.env(owner, name), c.value); err != nil {
 				return set, credentials, badConfig(plugin, err)
 			}
 			set.entries, set.fresh = append(set.entries, entry), true
@@ -178,7 +188,28 @@ func (r *pluginReader) compileAll(
 	return set, credentials, nil
 }
 
+// plugins are those that the objects may use.
+func (r *pluginReader) plugins() gateway.Plugins {
+	if r.stream {
+		return r.compiler.streamPlugins()
+	}
+	return r.compiler.Plugins
+}
+
+func (compiler *Compiler) streamPlugins() gateway.Plugins {
+	if compiler.StreamPlugins == nil {
+		return registeredStream()
+	}
+	return compiler.StreamPlugins
+}
+
+// registeredStream is asked for when every plugin has been registered.
+var registeredStream = sync.OnceValue(gateway.RegisteredStreamPlugins)
+
 func badConfig(plugin *gateway.Plugin, err error) error {
+	if plugin.Stream {
+		return fmt.Errorf("failed to check the configuration of stream plugin [%s]: %w", plugin.Name, err)
+	}
 	return fmt.Errorf("failed to check the configuration of plugin %s err: %w", plugin.Name, err)
 }
 
@@ -238,8 +269,13 @@ func (compiler *Compiler) readConfig(plugin *gateway.Plugin, raw json.RawMessage
 			return nil, badConfig(plugin, err)
 		}
 	}
+	var lacking error
 	if err := rules.Validate(value); err != nil {
-		return nil, badConfig(plugin, err)
+		lacking = badConfig(plugin, err)
+		fallback := schema.ForPlugin(plugin).Fallback
+		if asCredential || fallback == nil || fallback.Validate(value) != nil {
+			return nil, lacking
+		}
 	}
 	value, unknown, err := compiler.resolve(raw, value, rules)
 	if err != nil {
@@ -249,7 +285,7 @@ func (compiler *Compiler) readConfig(plugin *gateway.Plugin, raw json.RawMessage
 	if !ok {
 		return nil, badConfig(plugin, errors.New("not an object"))
 	}
-	c := &config{unknown: unknown, entry: gateway.Entry{Plugin: plugin, Priority: plugin.Priority}}
+	c := &config{unknown: unknown, lacking: lacking, entry: gateway.Entry{Plugin: plugin, Priority: plugin.Priority}}
 	m, err := readMeta(raw)
 	if err != nil {
 		return nil, badConfig(plugin, err)

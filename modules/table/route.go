@@ -90,7 +90,11 @@ func (b *builder) compilePlugins(e *entry, d *document, was version) (pluginSet,
 	if err != nil || len(plugins) == 0 {
 		return pluginSet{err: err}, err
 	}
-	set, err := b.reader.compile(e.Key(), plugins, was.inherited())
+	reader := &b.reader
+	if e.Kind == gateway.StreamRoutes {
+		reader = &b.streamReader
+	}
+	set, err := reader.compile(e.Key(), plugins, was.inherited())
 	set.err = err
 	return set, err
 }
@@ -142,7 +146,12 @@ func (b *builder) compileNodes(e *entry, stored json.RawMessage, before *gateway
 	if len(unknown) > 0 {
 		return &gateway.Upstream{Key: e.Key(), Fault: 503, FaultReason: unresolved(unknown)}, nil
 	}
+	scheme := ""
+	if e.Kind == gateway.StreamRoutes {
+		scheme = "tcp"
+	}
 	return upstream.CompileWith(e.Key(), config, before, upstream.Surroundings{
+		Scheme:   scheme,
 		Discover: b.discover(e),
 		Certificate: func(id string) (*tls.Certificate, error) {
 			b.t.presenting = b.t.presenting.with(e.Key(), &presenter{id, &e.Object})

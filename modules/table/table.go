@@ -28,15 +28,19 @@ type Table struct {
 	ssls        sslIndex
 	hosts       hostIndex
 	globals     *gateway.Chain
+	streams     *streamIndex
 
-	// What refers to what, by idPair of both ids: routes to services and plugin configs, consumers to groups.
-	serviceRoutes, configRoutes, groupConsumers *tree[string]
+	// What refers to what, by idPair of both ids: routes and stream routes to services, routes to plugin configs, consumers to
+	// groups.
+	serviceRoutes, serviceStreams, configRoutes, groupConsumers *tree[string]
 	// referring has the objects with references to secrets that are kept elsewhere, by key.
 	referring *tree[gateway.Object]
 	// presenting has the objects whose upstreams present a certificate that an ssl object keeps, by key.
 	presenting *tree[presenter]
 	// discovering has the objects whose upstreams have nodes that are found out, by key.
 	discovering *tree[discoverer]
+	// borrowing has the objects with plugin configs that rest on other objects, by key.
+	borrowing *tree[borrower]
 	// forms and graphQLs count the routes whose conditions look at the body.
 	forms, graphQLs int
 }
@@ -44,8 +48,8 @@ type Table struct {
 // entry is an object with what was compiled of it.
 type entry struct {
 	gateway.Object
-	// compiled is *rule, *service, *pluginSet (plugin configs, consumer groups, global rules), *gateway.Upstream,
-	// *gateway.SSL, *consumer, *credential or *metadata; nil for what is only stored, and for what cannot be served.
+	// compiled is *rule, *streamRule, *service, *pluginSet (plugin configs, consumer groups, global rules), *gateway.Upstream,
+	// *gateway.SSL, *protos.Files, *consumer, *credential or *metadata; nil for what is only stored, and for what cannot be served.
 	compiled any
 }
 
@@ -69,9 +73,11 @@ var (
 	kindConsumers   = mustIndex(gateway.Consumers)
 	kindCredentials = mustIndex(gateway.Credentials)
 	kindSecrets     = mustIndex(gateway.Secrets)
+	kindProtos      = mustIndex(gateway.Protos)
 	kindSSLs        = mustIndex(gateway.SSLs)
 	kindGlobals     = mustIndex(gateway.GlobalRules)
 	kindRoutes      = mustIndex(gateway.Routes)
+	kindStreams     = mustIndex(gateway.StreamRoutes)
 )
 
 func mustIndex(kind gateway.Kind) int {
