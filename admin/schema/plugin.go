@@ -15,6 +15,8 @@ type PluginSchemas struct {
 	// Config is the plugin's schema with `_meta` among its properties.
 	Config             *Schema
 	Consumer, Metadata *Schema
+	// Fallback is what a config may satisfy in the place of Config when there is metadata; nil for nothing else.
+	Fallback *Schema
 }
 
 // For returns the schema of a config of the plugin: one that is a credential, in a consumer or credential object, has
@@ -54,6 +56,7 @@ func compilePlugin(p *gateway.Plugin) *PluginSchemas {
 		Config:   optional("schema", withMeta(p.Name, p.Schema)),
 		Consumer: optional("consumer schema", p.ConsumerSchema),
 		Metadata: optional("metadata schema", p.MetadataSchema),
+		Fallback: optional("fallback schema", p.FallbackSchema),
 	}
 }
 
