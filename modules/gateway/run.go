@@ -117,7 +117,9 @@ func (x *Exchange) advance(mayBlock bool) (step Step, stop bool) {
 		if limit := max(globals.filterLimit(), x.chain.filterLimit()); limit > 0 && x.lacksBody(limit) {
 			return x.askBody(limit), true
 		}
-		step, stop = x.chooseUpstream()
+		if step, stop = x.chooseUpstream(); !stop && !x.Route.Onward {
+			x.setForwardedFields()
+		}
 	}
 	if !stop {
 		x.stage, x.pc = x.stage+1, 0
@@ -332,7 +334,6 @@ func (x *Exchange) chooseUpstream() (Step, bool) {
 	case f.Upstream.Balancer == nil:
 		return x.refuse(503, "the upstream has no nodes"), true
 	}
-	x.setForwardedFields()
 	return 0, false
 }
 
@@ -343,10 +344,11 @@ func (x *Exchange) refuse(status int, reason string) Step {
 	return x.reply(status, nil)
 }
 
+// beforeProxy leaves out the global rules of an exchange that is no request: nothing was prepared for them.
 func (x *Exchange) beforeProxy() {
 	if globals := x.Table.Globals(); globals != nil {
 		for _, h := range globals.beforeProxies {
-			if x.enter(globalStates, h) {
+			if x.enterFilter(globalStates, h) {
 				h.beforeProxy.BeforeProxy(x)
 			}
 		}

@@ -21,7 +21,7 @@ type Upstream struct {
 	Balancer        Balancer
 	// Health hears how attempts end; nil when the upstream asks for no health checks.
 	Health HealthObserver
-	// Scheme is http, https, grpc or grpcs.
+	// Scheme is http, https, grpc or grpcs. To stream routes tls is TLS to the node, and all others are plain.
 	Scheme string
 	// PassHost is pass, node or rewrite; UpstreamHost is the Host sent for rewrite.
 	PassHost, UpstreamHost string

@@ -4,6 +4,7 @@
 package upstream
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -68,6 +69,8 @@ func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway
 
 // Surroundings are what an upstream can refer to outside of its own text.
 type Surroundings struct {
+	// Scheme is that of an upstream which names none; empty is http.
+	Scheme string
 	// Certificate returns the pair of the ssl object of that id, which has to be of the type client. The upstream has a
 	// Fault as long as it cannot be found. nil finds none.
 	Certificate func(id string) (*tls.Certificate, error)
@@ -81,7 +84,7 @@ type Surroundings struct {
 // resolved is left out. An upstream of which no nodes are known has a Fault. It has to be compiled again when Discover
 // would say something else.
 func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, around Surroundings) (*gateway.Upstream, error) {
-	c := config{Type: "roundrobin", Scheme: "http", PassHost: "pass", HashOn: "vars"}
+	c := config{Type: "roundrobin", Scheme: cmp.Or(around.Scheme, "http"), PassHost: "pass", HashOn: "vars"}
 	c.KeepAlive.Size, c.KeepAlive.IdleTimeout, c.KeepAlive.Requests = 320, 60, 1000
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
