@@ -7,6 +7,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/acl"
 	_ "github.com/andogate/ando/modules/plugins/apibreaker"
 	_ "github.com/andogate/ando/modules/plugins/attachconsumerlabel"
+	_ "github.com/andogate/ando/modules/plugins/authzcasbin"
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
 	_ "github.com/andogate/ando/modules/plugins/clientcontrol"
