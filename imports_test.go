@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"modules/upstream":            {"modules/gateway", "modules/expr", "modules/upstream", "modules/outbound", "admin/schema"},
 	"modules/lane":                {"modules/gateway", "modules/expr", "modules/lane"},
 	"modules/nethttp":             {"modules/gateway", "modules/expr"},
+	"modules/stream":              {"modules/gateway"},
 	"modules/outbound":            {},
 	"modules/protos":              {},
 	"modules/plugins":             {"modules/gateway", "modules/expr", "modules/upstream", "modules/outbound", "modules/protos", "modules/plugins", "admin/schema"},
