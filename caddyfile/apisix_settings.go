@@ -96,8 +96,8 @@ type apisixSettings struct {
 			} `yaml:"admin_key"`
 		} `yaml:"admin"`
 	} `yaml:"deployment"`
-	Plugins   []string                  `yaml:"plugins"`
-	Discovery map[string]map[string]any `yaml:"discovery"`
+	Plugins   []string       `yaml:"plugins"`
+	Discovery map[string]any `yaml:"discovery"`
 }
 
 type role struct {

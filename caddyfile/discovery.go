@@ -23,6 +23,8 @@ import (
 //			servers http://127.0.0.1:8500
 //		}
 //	}
+//
+// Several clusters of kubernetes have a block each, with an id in front of it.
 func parseDiscovery(d *caddyfile.Dispenser, app *andocaddy.App) error {
 	if app.Discovery != nil {
 		return d.Errf("discovery is given twice")
@@ -31,10 +33,13 @@ func parseDiscovery(d *caddyfile.Dispenser, app *andocaddy.App) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	registries, err := block(d, nesting)
-	if err != nil {
-		return err
+	registries := map[string]any{}
+	for d.NextBlock(nesting) {
+		if err := parseRegistry(d, registries); err != nil {
+			return err
+		}
 	}
+	var err error
 	if app.Discovery, err = json.Marshal(registries); err != nil {
 		return d.WrapErr(err)
 	}
@@ -42,6 +47,34 @@ func parseDiscovery(d *caddyfile.Dispenser, app *andocaddy.App) error {
 		return d.WrapErr(err)
 	}
 	return nil
+}
+
+// parseRegistry reads the settings of one registry, or of one of its clusters.
+func parseRegistry(d *caddyfile.Dispenser, registries map[string]any) error {
+	name, nesting := d.Val(), d.Nesting()
+	if name == "kubernetes" && d.NextArg() {
+		cluster := map[string]any{"id": d.Val()}
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		settings, err := block(d, nesting)
+		if err != nil {
+			return err
+		}
+		maps.Copy(cluster, settings)
+		clusters, ok := registries[name].([]any)
+		if !ok && registries[name] != nil {
+			return d.Errf("kubernetes: either one cluster or several with ids")
+		}
+		registries[name] = append(clusters, cluster)
+		return nil
+	}
+	if registries[name] != nil {
+		return d.Errf("%s is given twice", name)
+	}
+	settings, err := value(d)
+	registries[name] = settings
+	return err
 }
 
 // needless are settings that make no difference here: every process has the nodes in its own memory, and keeps those it
@@ -57,10 +90,18 @@ func (a *apisixFile) applyDiscovery(s *apisixSettings) error {
 			a.warn("discovery.%s: not translated: there is no such registry here", name)
 			continue
 		}
-		for _, setting := range needless {
-			if _, ok := settings[setting]; ok {
-				a.warn("discovery.%s.%s: not translated", name, setting)
-				delete(settings, setting)
+		// Several clusters are an array.
+		clusters, several := settings.([]any)
+		if !several {
+			clusters = []any{settings}
+		}
+		for _, cluster := range clusters {
+			members, _ := cluster.(map[string]any)
+			for _, setting := range needless {
+				if _, ok := members[setting]; ok {
+					a.warn("discovery.%s.%s: not translated", name, setting)
+					delete(members, setting)
+				}
 			}
 		}
 		registries[name] = settings

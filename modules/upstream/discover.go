@@ -75,6 +75,9 @@ func (s *Surroundings) service(c *config) (entries []entry, unfound, err error) 
 		return nil, fmt.Errorf("%w: the registry has no nodes", unfound), nil
 	}
 	for _, node := range nodes {
+		if node.GRPCPort != 0 && (c.Scheme == "grpc" || c.Scheme == "grpcs") {
+			node.Port = node.GRPCPort
+		}
 		entries = append(entries, entry{
 			Host: node.Host, Port: integer(node.Port), Weight: integer(node.Weight), Priority: integer(node.Priority),
 		})

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/upstream/discovery"
 )
 
 func compile(t *testing.T, config string, prior *gateway.Upstream) *gateway.Upstream {
@@ -297,6 +298,26 @@ func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
 		if _, err := Compile("/apisix/upstreams/1", raw, nil); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestGRPCPort: an instance may have a port of its own for gRPC.
+func TestGRPCPort(t *testing.T) {
+	around := Surroundings{Discover: func(q discovery.Query) ([]discovery.Node, error) {
+		if q != discovery.NewQuery("nacos", "web", json.RawMessage(`{"group_name":"g"}`)) {
+			t.Errorf("asked for %+v", q)
+		}
+		return []discovery.Node{{Host: "10.0.0.1", Port: 80, Weight: 1, GRPCPort: 9090}, {Host: "10.0.0.2", Port: 80, Weight: 1}}, nil
+	}}
+	for scheme, want := range map[string]string{"http": "10.0.0.1:80", "grpc": "10.0.0.1:9090", "grpcs": "10.0.0.1:9090"} {
+		raw := `{"scheme":"` + scheme + `","service_name":"web","discovery_type":"nacos","discovery_args":{"group_name":"g"}}`
+		u, err := CompileWith("k", json.RawMessage(raw), nil, around)
+		if err != nil || u.Fault != 0 || len(u.Nodes) != 2 {
+			t.Fatalf("%s: %v, %+v", scheme, err, u)
+		}
+		if u.Nodes[0].Addr != want || u.Nodes[1].Addr != "10.0.0.2:80" {
+			t.Errorf("%s: got %s, %s, want %s", scheme, u.Nodes[0].Addr, u.Nodes[1].Addr, want)
 		}
 	}
 }

@@ -24,7 +24,12 @@ type consulSettings struct {
 	Weight        int     `json:"weight"`
 	FetchInterval seconds `json:"fetch_interval"`
 	KeepAlive     bool    `json:"keepalive"`
-	Default       *Node   `json:"default_service"`
+	Default       *struct {
+		Host string `json:"host"`
+		Port int    `json:"port"`
+		// Metadata has no effect, as in APISIX, whose default service has the weight of the others.
+		Metadata json.RawMessage `json:"metadata"`
+	} `json:"default_service"`
 }
 
 // consul asks Consul. With keepalive a question waits at the server for something new; otherwise it is asked again every
@@ -50,9 +55,6 @@ func (s *consulSettings) open() (*consul, error) {
 	}
 	if s.Token != "" {
 		w.header.Set("X-Consul-Token", s.Token)
-	}
-	if s.Default != nil {
-		s.Default.Weight = s.Weight
 	}
 	return &consul{w, s}, nil
 }
@@ -106,8 +108,8 @@ func (c consulServices) Watch(ctx context.Context, q Query, report func([]Node))
 
 // orDefault is what serves instead of a service without nodes.
 func (c *consul) orDefault(nodes []Node) []Node {
-	if len(nodes) == 0 && c.settings.Default != nil {
-		nodes = append(nodes, *c.settings.Default)
+	if d := c.settings.Default; len(nodes) == 0 && d != nil {
+		nodes = append(nodes, Node{Host: d.Host, Port: d.Port, Weight: c.settings.Weight})
 	}
 	return nodes
 }

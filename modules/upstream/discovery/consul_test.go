@@ -100,7 +100,7 @@ func TestConsul(t *testing.T) {
 	q := Query{Type: "consul", Name: "web/a"}
 	p := pooled(t, fmt.Sprintf(`{"consul":{"servers":["http://127.0.0.1:1",%q],"token":"secret","weight":3}}`, c.URL), q)
 	nodes := untilHosts(t, p, q, "10.0.0.1", "10.0.0.2")
-	if nodes[0] != (Node{"10.0.0.1", 80, 3, 0}) || nodes[1] != (Node{"10.0.0.2", 81, 10, 0}) {
+	if nodes[0] != (Node{Host: "10.0.0.1", Port: 80, Weight: 3}) || nodes[1] != (Node{Host: "10.0.0.2", Port: 81, Weight: 10}) {
 		t.Errorf("got %v", nodes)
 	}
 	wait(t, c.blocked)
@@ -125,7 +125,7 @@ func TestConsulWithoutKeepalive(t *testing.T) {
 	p := pooled(t, fmt.Sprintf(`{"consul":{"servers":[%q],"token":"secret","keepalive":false,"fetch_interval":0.001,
 		"default_service":{"host":"10.0.0.7","port":7}}}`, c.URL), q)
 	c.set(func() { c.bodies["/v1/health/service/web?passing=true"] = `[]` })
-	if nodes := untilHosts(t, p, q, "10.0.0.7"); nodes[0] != (Node{"10.0.0.7", 7, 1, 0}) {
+	if nodes := untilHosts(t, p, q, "10.0.0.7"); nodes[0] != (Node{Host: "10.0.0.7", Port: 7, Weight: 1}) {
 		t.Errorf("got %v", nodes)
 	}
 	c.set(func() {

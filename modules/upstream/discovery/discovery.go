@@ -39,6 +39,16 @@ func NewQuery(kind, service string, args json.RawMessage) Query {
 	return q
 }
 
+// Arg returns a member of `discovery_args`, or other when it is not there.
+func (q Query) Arg(name, other string) string {
+	var args map[string]any
+	_ = json.Unmarshal([]byte(q.Args), &args)
+	if text, ok := args[name].(string); ok && text != "" {
+		return text
+	}
+	return other
+}
+
 // Node is one server that was found.
 type Node struct {
 	// Host is an address, IPv6 without brackets. Registries may also have a name there.
@@ -47,6 +57,8 @@ type Node struct {
 	Port     int `json:"port,omitempty"`
 	Weight   int `json:"weight"`
 	Priority int `json:"priority,omitempty"`
+	// GRPCPort is in the place of Port where gRPC is spoken; 0 is none.
+	GRPCPort int `json:"grpc_port,omitempty"`
 }
 
 // Source is a registry. It is safe for concurrent use.
@@ -56,6 +68,11 @@ type Source interface {
 	// none, which is not the same as not knowing. The reported slice is the receiver's.
 	Watch(ctx context.Context, q Query, report func([]Node)) error
 }
+
+// pacedError is the error of a source that waits by itself before it asks again: it may be asked at once.
+type pacedError struct{ error }
+
+func (e *pacedError) Unwrap() error { return e.error }
 
 // poll is a Watch that asks again and again: ask says how long its answer is good for.
 func poll(ctx context.Context, report func([]Node), ask func(context.Context) ([]Node, time.Duration, error)) error {
@@ -84,8 +101,12 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // builders make the source of each type from its settings, which are APISIX's.
 var builders = map[string]func(settings json.RawMessage) (Source, error){
-	"dns":    newDNS,
-	"consul": newConsul,
+	"dns":        newDNS,
+	"consul":     newConsul,
+	"consul_kv":  newConsulKV,
+	"eureka":     newEureka,
+	"kubernetes": newKubernetes,
+	"nacos":      newNacos,
 }
 
 // Types lists the registries that there are, in order.

@@ -179,13 +179,17 @@ func TestServiceRecords(t *testing.T) {
 	web, plain := Query{Type: "dns", Name: "_web._tcp.test"}, Query{Type: "dns", Name: "a.test:81"}
 	p := pooled(t, fmt.Sprintf(`{"dns":{"servers":[%q]}}`, s.addr), web, plain)
 	nodes := untilHosts(t, p, web, "10.0.0.1", "10.0.0.1", "10.0.0.2")
-	want := []Node{{"10.0.0.1", 8080, 5, -1}, {"10.0.0.1", 8082, 7, -2}, {"10.0.0.2", 0, 1, -1}}
+	want := []Node{
+		{Host: "10.0.0.1", Port: 8080, Weight: 5, Priority: -1},
+		{Host: "10.0.0.1", Port: 8082, Weight: 7, Priority: -2},
+		{Host: "10.0.0.2", Weight: 1, Priority: -1},
+	}
 	for i := range want {
 		if nodes[i] != want[i] {
 			t.Errorf("got %v, want %v", nodes[i], want[i])
 		}
 	}
-	if nodes := untilHosts(t, p, plain, "10.0.0.1"); nodes[0] != (Node{"10.0.0.1", 81, 1, 0}) {
+	if nodes := untilHosts(t, p, plain, "10.0.0.1"); nodes[0] != (Node{Host: "10.0.0.1", Port: 81, Weight: 1}) {
 		t.Errorf("got %v", nodes)
 	}
 	// A target that cannot be resolved any more is where it was.

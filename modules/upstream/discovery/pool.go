@@ -177,16 +177,22 @@ func (p *Pool) rouse() {
 	}
 }
 
-// Known returns the nodes of each service of a type that is watched, by the service's name.
-func (p *Pool) Known(kind string) map[string][]Node {
+// Service is what is known of one service.
+type Service struct {
+	Query
+	Nodes []Node
+}
+
+// Known returns the services of a type that are watched and known, in order. The nodes are not to be changed.
+func (p *Pool) Known(kind string) (known []Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := make(map[string][]Node)
 	for q, w := range p.watches {
 		if q.Type == kind && w.version > 0 && w.err == nil {
-			known[q.Name] = append(known[q.Name], w.nodes...)
+			known = append(known, Service{q, w.nodes})
 		}
 	}
+	slices.SortFunc(known, func(a, b Service) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Args, b.Args)) })
 	return known
 }
 
@@ -226,6 +232,9 @@ func (p *Pool) watch(ctx context.Context, q Query, w *watch, run int) {
 		err := w.watchOnce(ctx, q, found{p, w, run, &retry})
 		if ctx.Err() != nil {
 			return
+		}
+		if shared := new(pacedError); errors.As(err, &shared) {
+			retry = p.minRetry
 		}
 		p.failed(q, w, run, err, retry)
 		// Gateways that lost one registry together do not come back to it together.
@@ -303,7 +312,8 @@ func normal(nodes []Node) []Node {
 		return n.Host == "" || n.Port < 0 || n.Port > 65535 || n.Weight < 0 || net.ParseIP(n.Host) == nil && !isName(n.Host)
 	})
 	slices.SortFunc(nodes, func(a, b Node) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Weight, b.Weight))
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Priority, b.Priority),
+			cmp.Compare(a.Weight, b.Weight), cmp.Compare(a.GRPCPort, b.GRPCPort))
 	})
 	return slices.Compact(nodes)
 }

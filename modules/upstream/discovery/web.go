@@ -25,8 +25,9 @@ type web struct {
 	http    *http.Client
 	// timeout bounds one request, besides how long the server was asked to wait.
 	timeout time.Duration
-	// header is sent with each request.
+	// header is sent with each request; sign adds to it what is not always the same. A nil sign adds nothing.
 	header http.Header
+	sign   func(http.Header) error
 	// turn is the server that answered last.
 	turn atomic.Uint32
 }
@@ -86,24 +87,34 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("%s answers %d", e.server, e.status)
 }
 
-// get asks one server after the other, beginning with the one that answered last, until one answers well, and decodes the
-// answer. The header is the answer's.
+// get asks the servers as each does, and decodes the answer. The header is the answer's.
 func (w *web) get(ctx context.Context, q request, into any) (header http.Header, err error) {
+	err = w.each(ctx, func(server *url.URL) (err error) {
+		header, err = w.ask(ctx, server, q, into)
+		return err
+	})
+	return header, err
+}
+
+// each asks one server after the other, beginning with the one that answered last, until one answers well, or that there
+// is no such thing.
+func (w *web) each(ctx context.Context, ask func(server *url.URL) error) (err error) {
 	first := w.turn.Load()
 	for i := range uint32(len(w.servers)) {
 		at := (first + i) % uint32(len(w.servers))
-		header, err = w.ask(ctx, w.servers[at], q, into)
-		if err == nil {
+		err = ask(w.servers[at])
+		if missing := new(statusError); err == nil || errors.As(err, &missing) && missing.status == http.StatusNotFound {
 			w.turn.Store(at)
-			return header, nil
+			return err
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, err
+	return err
 }
 
+// ask asks one server, and decodes its answer.
 func (w *web) ask(ctx context.Context, server *url.URL, q request, into any) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout+q.waits)
 	defer cancel()
@@ -143,6 +154,11 @@ func (w *web) open(ctx context.Context, server *url.URL, q request) (*http.Respo
 	r.Header = w.header.Clone()
 	if q.body != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if w.sign != nil {
+		if err := w.sign(r.Header); err != nil {
+			return nil, err
+		}
 	}
 	if user := server.User; user != nil {
 		password, _ := user.Password()
