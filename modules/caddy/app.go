@@ -4,7 +4,6 @@ package andocaddy
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,9 +74,6 @@ type App struct {
 	// resolver_timeout. Default: services by dns alone, and names with the system's resolver every 10s.
 	Discovery json.RawMessage `json:"discovery,omitempty"`
 
-	// Where connections for stream routes come in. Default: nowhere, and the Admin API has no stream routes.
-	Stream *StreamConfig `json:"stream,omitempty"`
-
 	// Where plugins that cache responses keep them, besides disk_cache_one and memory_cache, which are always there.
 	CacheZones []CacheZone `json:"cache_zones,omitempty"`
 
@@ -118,11 +114,6 @@ type App struct {
 	// policies are the TLS connection policies that servers have got for ssl objects.
 	policies map[*caddyhttp.Server][]sslPolicy
 	ssls     sslSource
-
-	// streamPlugins are those that stream routes may use; nil is all. streamTLS is what TLS that ends at a stream's listener is
-	// done with, if any does.
-	streamPlugins gateway.Plugins
-	streamTLS     *tls.Config
 
 	// automates says that a site with automatic HTTPS has the gateway. carried are the names that the config before had and
 	// this one does not, which tls manages from the start.
@@ -205,9 +196,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionPlugins(); err != nil {
 		return fmt.Errorf("plugins: %w", err)
 	}
-	if err := a.provisionStream(ctx); err != nil {
-		return fmt.Errorf("stream: %w", err)
-	}
 	if a.CertificateWait == 0 {
 		a.CertificateWait = defaultCertificateWait
 	}
@@ -219,7 +207,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.settings = settings
-	a.compiler = &table.Compiler{Router: a.Router, Plugins: a.plugins, StreamPlugins: a.streamPlugins, Log: newestLog}
+	a.compiler = &table.Compiler{Router: a.Router, Plugins: a.plugins, Log: newestLog}
 	return a.declare(a.Objects)
 }
 
@@ -353,7 +341,6 @@ func (a *App) Start() (err error) {
 	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
 	cfg.Standalone, cfg.Secrets = running.document, fetching{running}
 	cfg.Settle = running.certifier.Settle
-	cfg.Stream, cfg.StreamPlugins = a.Stream != nil, a.streamPlugins
 	handler, err := admin.New(cfg)
 	if err != nil {
 		detach()
@@ -370,16 +357,6 @@ func (a *App) Start() (err error) {
 		detach()
 		return errors.Join(fmt.Errorf("control: %w", err), running.leave())
 	}
-	releaseStreams, err := a.leaseStreams(running.streams)
-	if err != nil {
-		lease.release()
-		control.release()
-		detach()
-		return errors.Join(err, running.leave())
-	}
-	if a.Stream != nil {
-		running.grace.Store(int64(a.Stream.GracePeriod))
-	}
 	if err := a.manageCarried(); err != nil {
 		a.log.Error("certificates for hosts of routes cannot be managed", zap.Error(err))
 	}
@@ -388,7 +365,6 @@ func (a *App) Start() (err error) {
 	running.certifier.reloader.Ask()
 	a.release = sync.OnceFunc(func() {
 		started.remove(a)
-		releaseStreams()
 		detach()
 		// What the Admin API is doing for somebody needs the gateway until it is done. A reload does not wait for that;
 		// a process that exits does.
