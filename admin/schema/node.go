@@ -106,12 +106,19 @@ type nodes struct {
 	made map[*jsonschema.Schema]*node
 }
 
+func newNodes(doc any) *nodes { return &nodes{doc, map[*jsonschema.Schema]*node{}} }
+
 // compileNodes makes the node of a schema and of all that it refers to. doc is the document that the schema is in.
 func compileNodes(doc any, s *jsonschema.Schema) *node {
-	ns := &nodes{doc, map[*jsonschema.Schema]*node{}}
+	ns := newNodes(doc)
 	root := ns.node(s)
-	// One pass may give a default new members with defaults of their own. A schema that refers to itself can go on so
-	// for ever.
+	ns.fillDefaults()
+	return root
+}
+
+// fillDefaults completes the defaults of all nodes. One pass may give a default new members with defaults of their own. A
+// schema that refers to itself can go on so for ever.
+func (ns *nodes) fillDefaults() {
 	for range maxNestedDefaults {
 		changed := false
 		for _, n := range ns.made {
@@ -121,7 +128,6 @@ func compileNodes(doc any, s *jsonschema.Schema) *node {
 			break
 		}
 	}
-	return root
 }
 
 const maxNestedDefaults = 8

@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -37,13 +38,9 @@ func Compile(raw json.RawMessage) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
-	const location = "schema:///"
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft7)
-	c.UseRegexpEngine(compileRegexp)
-	c.UseLoader(noLoader{})
-	if err := c.AddResource(location, doc); err != nil {
-		return nil, fmt.Errorf("schema: %w", err)
+	c, err := compilerFor(doc)
+	if err != nil {
+		return nil, err
 	}
 	compiled, err := c.Compile(location)
 	if err != nil {
@@ -61,6 +58,42 @@ func Compile(raw json.RawMessage) (*Schema, error) {
 		}
 	}
 	return s, nil
+}
+
+// CompileParts compiles the schemas at JSON pointers into one document, such as an OpenAPI description. Each may refer to any
+// part of the document, and to nothing else. The document is what Decode gives, and must not change any more. The schemas have
+// no Raw.
+func CompileParts(doc any, pointers []string) ([]*Schema, error) {
+	c, err := compilerFor(doc)
+	if err != nil {
+		return nil, err
+	}
+	ns := newNodes(doc)
+	parts := make([]*Schema, len(pointers))
+	for i, pointer := range pointers {
+		at := url.URL{Fragment: pointer}
+		compiled, err := c.Compile(location + "#" + at.EscapedFragment())
+		if err != nil {
+			return nil, fmt.Errorf("schema at %s: %w", pointer, err)
+		}
+		parts[i] = &Schema{root: ns.node(compiled)}
+	}
+	ns.fillDefaults()
+	return parts, nil
+}
+
+// location is what documents are called while they are compiled.
+const location = "schema:///"
+
+func compilerFor(doc any) (*jsonschema.Compiler, error) {
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft7)
+	c.UseRegexpEngine(compileRegexp)
+	c.UseLoader(noLoader{})
+	if err := c.AddResource(location, doc); err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	return c, nil
 }
 
 // MustCompile is Compile for schemas that are part of the program. It panics on an error.

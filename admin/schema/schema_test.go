@@ -114,6 +114,8 @@ func TestTexts(t *testing.T) {
 		{`{"exclusiveMinimum":0}`, `0`, `expected 0 to be greater than 0`},
 		{`{"exclusiveMaximum":5}`, `5`, `expected 5 to be smaller than 5`},
 		{`{"multipleOf":2}`, `3`, `expected 3 to be a multiple of 2`},
+		{`{"multipleOf":0.01}`, `1.13`, ``},
+		{`{"multipleOf":0.01}`, `12345678.125`, `expected 12345678.125 to be a multiple of 0.01`},
 
 		// combinators
 		{`{"anyOf":[{"required":["a"]},{"required":["b","c"]}]}`, `{"b":1}`, `object matches none of the required: ["a"] or ["b","c"]`},
@@ -288,5 +290,35 @@ func TestApply(t *testing.T) {
 	object, _ := got.(map[string]any)
 	if err != nil || len(object) != 2 || object["b"] == nil || len(value) != 1 {
 		t.Errorf("got %v (%v), want the default in a copy; the argument is %v", got, err, value)
+	}
+}
+
+// TestCompileParts: schemas anywhere in a document that is none itself, which refer to each other and to themselves.
+func TestCompileParts(t *testing.T) {
+	doc := decode(t, `{"info":{"title":"x"},"parts":{"a b/{c}~%":{"schema":{"type":"object","properties":{"t":{"$ref":"#/trees/Tree"}}}}},
+		"trees":{"Tree":{"required":["n"],"properties":{"n":{"type":"integer"},"next":{"$ref":"#/trees/Tree"}}}}}`)
+	parts, err := CompileParts(doc, []string{"/parts/a b~1{c}~0%/schema", "/trees/Tree"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]string{
+		`{"t":{"n":1,"next":{"n":2}}}`:   ``,
+		`{"t":{"n":1,"next":{"n":"2"}}}`: `property "t" validation failed: property "next" validation failed: property "n" validation failed: wrong type: expected integer, got string`,
+		`[1]`:                            `wrong type: expected object, got table`,
+	} {
+		if got := text(parts[0].Validate(decode(t, value))); got != want {
+			t.Errorf("%s: got %q, want %q", value, got, want)
+		}
+	}
+	if got, want := text(parts[1].Validate(decode(t, `{}`))), `property "n" is required`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, pointer := range []string{"/nowhere", "/parts/x"} {
+		if _, err := CompileParts(doc, []string{pointer}); err == nil {
+			t.Errorf("%s compiled", pointer)
+		}
+	}
+	if _, err := CompileParts(decode(t, `{"a":{"$ref":"http://127.0.0.1/x"}}`), []string{"/a"}); err == nil {
+		t.Error("another document was read")
 	}
 }

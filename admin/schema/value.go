@@ -26,6 +26,15 @@ func numberOf(v any) (float64, bool) {
 
 func isInteger(f float64) bool { return f == math.Trunc(f) && !math.IsInf(f, 0) }
 
+// isMultiple allows for what gets lost when a fraction such as 0.01 is written as a double: 1.13 is 113 times that.
+func isMultiple(f, of float64) bool {
+	quotient := f / of
+	if isInteger(quotient) {
+		return true
+	}
+	return of != math.Trunc(of) && math.Abs(quotient-math.Round(quotient)) <= math.Abs(quotient)*0x1p-50
+}
+
 // luaType names the type of v as Lua does.
 func luaType(v any) string {
 	switch v.(type) {

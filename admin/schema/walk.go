@@ -378,7 +378,7 @@ func (w *walk) number(n *node, f float64) error {
 		return w.fail("expected %s to be at most %s", luaNumber(f), luaNumber(*n.maximum))
 	case n.below != nil && f >= *n.below:
 		return w.fail("expected %s to be smaller than %s", luaNumber(f), luaNumber(*n.below))
-	case n.multipleOf != nil && !isInteger(f / *n.multipleOf):
+	case n.multipleOf != nil && !isMultiple(f, *n.multipleOf):
 		return w.fail("expected %s to be a multiple of %s", luaNumber(f), luaNumber(*n.multipleOf))
 	}
 	return nil
