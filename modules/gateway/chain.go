@@ -41,8 +41,10 @@ type hook struct {
 	beforeProxy  BeforeProxy
 	headerFilter HeaderFilter
 	bodyFilter   BodyFilter
-	encoder      Encoder
-	logger       Logger
+	// responseReader is asked for its headerFilter.
+	responseReader ResponseReader
+	encoder        Encoder
+	logger         Logger
 }
 
 // Chain is the flat, sorted list of the compiled hooks of one route, or of all global rules. It is immutable; chains
@@ -51,7 +53,7 @@ type Chain struct {
 	hooks []*hook
 	slots int
 
-	rewriters, accessors, beforeProxies, headerFilters, bodyFilters, encoders, loggers []*hook
+	rewriters, accessors, beforeProxies, headerFilters, bodyFilters, responseReaders, encoders, loggers []*hook
 	// added holds the rewriters that a consumer brought along: they run when the consumer is known.
 	added []*hook
 	// replaced holds the slots whose config a consumer has replaced.
@@ -97,6 +99,7 @@ func newHook(entry Entry) *hook {
 	h.beforeProxy, _ = entry.Instance.(BeforeProxy)
 	h.headerFilter, _ = entry.Instance.(HeaderFilter)
 	h.bodyFilter, _ = entry.Instance.(BodyFilter)
+	h.responseReader, _ = entry.Instance.(ResponseReader)
 	h.encoder, _ = entry.Instance.(Encoder)
 	h.logger, _ = entry.Instance.(Logger)
 	if blocker, ok := entry.Instance.(Blocker); ok {
@@ -127,6 +130,9 @@ func newChain(hooks []*hook, slots int) *Chain {
 		}
 		if h.bodyFilter != nil {
 			c.bodyFilters = append(c.bodyFilters, h)
+		}
+		if h.responseReader != nil {
+			c.responseReaders = append(c.responseReaders, h)
 		}
 		if h.encoder != nil {
 			c.encoders = append(c.encoders, h)

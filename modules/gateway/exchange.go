@@ -35,7 +35,7 @@ var ErrMalformedBody = errors.New("malformed request body")
 //		switch x.Next(mayBlock) {
 //		case StepBody:                    // read up to x.BodyLimit() bytes, x.SetBody, Next again
 //		case StepBlock:                   // Next(true) on a goroutine that may wait
-//		case StepForward:                 // x.Pick, send, then x.BeginResponse and x.FilterHeader, or x.Failed
+//		case StepForward:                 // x.Pick, send, then x.BeginResponse, x.HoldsResponse and x.FilterHeader, or x.Failed
 //		case StepReply:                   // x.FilterHeader, send x.Response
 //		}
 //	}
@@ -96,10 +96,11 @@ type Exchange struct {
 	// encoding is what the response's body is encoded with; nil is nothing.
 	encoding Encoding
 
-	early Header
-	vars  []customVar
-	memo  memo
-	blame Blame
+	early   Header
+	vars    []customVar
+	scripts any
+	memo    memo
+	blame   Blame
 }
 
 // pluginState is what one plugin keeps in one exchange.

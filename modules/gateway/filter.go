@@ -16,6 +16,7 @@ func (x *Exchange) BeginResponse(status int) {
 	x.early, x.Response.Header = x.Response.Header, x.early
 	x.Response.Status, x.Response.FromNode = status, true
 	x.Response.Body = nil
+	x.Response.Trailer.Reset()
 }
 
 // FilterHeader completes the head of the response: what hooks set early, the gateway's own fields, then the header

@@ -50,6 +50,12 @@ type (
 	BodyFilter interface {
 		FilterBody(x *Exchange, chunk []byte, last bool) []byte
 	}
+	// ResponseReader is for configs whose FilterHeader has to know more than the head. ReadsResponse is asked when the head
+	// of a node's response has come. When it returns more than 0, FilterHeader runs once all of the body, up to that many
+	// bytes, is in Response.Body and the trailers are in Response.Trailer; it may change either, and the response goes on
+	// to the body filters in one piece. A longer body, or one without its end, is answered 502. ReadsResponse does not
+	// change the exchange and does not wait.
+	ResponseReader interface{ ReadsResponse(x *Exchange) int64 }
 	// Logger runs when the response has been sent or the client has gone.
 	Logger interface{ Log(x *Exchange) }
 	// BodyReader is for configs that need the whole request body. Before the config's Access (its Rewrite, when it has

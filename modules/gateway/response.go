@@ -14,8 +14,12 @@ import (
 type Response struct {
 	Status int
 	Header Header
-	// Body is the whole body of a response that the gateway makes itself.
+	// Body is the whole body of a response that the gateway makes itself, or that it held back for a ResponseReader.
 	Body []byte
+	// Trailer has, at the last FilterBody, the fields that followed the body of the node's response; what is left in it then
+	// is sent, where the client's side has trailers. A filter that takes them away deletes the header's Trailer as well,
+	// which announces them.
+	Trailer Header
 	// FromNode says that a node made the response.
 	FromNode bool
 }
@@ -42,7 +46,8 @@ func (r *Response) ClearBodyFields() {
 
 func (r *Response) reset() {
 	r.Header.Reset()
-	*r = Response{Header: r.Header}
+	r.Trailer.Reset()
+	*r = Response{Header: r.Header, Trailer: r.Trailer}
 }
 
 // defaultContentType is that of bodies whose maker names none, as in APISIX.

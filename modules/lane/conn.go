@@ -141,8 +141,10 @@ type exchange struct {
 	counted               bool
 	read, written, length int64
 	headAt                time.Time
-	// trailers is the response body that ended with a trailer section; nil for none.
-	trailers *Body
+	// held says that the response is read to its end, up to heldLimit bytes of body, before it is answered; the body is in
+	// Response.Body so far.
+	held      bool
+	heldLimit int64
 	// reader waits for the body, up to readLimit bytes of it.
 	reader    chan bodyRead
 	readLimit int64

@@ -234,6 +234,9 @@ func (e *Engine) nodeHead(c *Conn, b []byte) (rest []byte, more bool) {
 		x.Response.Header.Add(name, value)
 	}
 	e.timeNode(c)
+	if x.heldLimit = x.HoldsResponse(); x.heldLimit > 0 {
+		return e.holdResponse(x, c, b)
+	}
 	e.respond(x, c, b)
 	// Without a body the response is over. The connection may even have begun with the next request, of which b is no
 	// answer.
@@ -312,7 +315,10 @@ func (e *Engine) nodeBody(c *Conn, b []byte) (rest []byte) {
 		return nil
 	}
 	e.timeNode(c)
-	if len(data) > 0 {
+	if x.held && !e.holdPart(x, c, data) {
+		return nil
+	}
+	if len(data) > 0 && !x.held {
 		if x.FiltersBody() {
 			data = x.FilterBody(data, false)
 			e.raw = false
@@ -364,7 +370,19 @@ func (e *Engine) passChunk(c *Conn, data []byte) {
 
 // nodeDone ends a response. surplus is what came behind it.
 func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
+	for name, value := range c.head.Body.Trailers {
+		if trailerAllowed(name) {
+			x.Response.Trailer.Add(name, value)
+		}
+	}
 	client := x.client
+	if x.held {
+		e.leaveNode(x, c, surplus)
+		x.HeldResponse(x.Response.Body)
+		e.sendReply(x)
+		e.again(client)
+		return
+	}
 	client.out = e.output(client)
 	if x.FiltersBody() {
 		e.raw = false
@@ -376,45 +394,15 @@ func (e *Engine) nodeDone(x *exchange, c *Conn, surplus []byte) {
 	}
 	if x.chunks {
 		client.out = append(client.out, "0\r\n"...)
-		for name, value := range c.head.Body.Trailers {
-			if trailerAllowed(name) {
-				client.out = appendField(client.out, name, value)
-			}
+		for name, value := range x.Response.Trailer.All() {
+			client.out = appendField(client.out, name, value)
 		}
 		client.out = append(client.out, "\r\n"...)
 		e.driver.Flush(client)
-		x.trailers = &c.head.Body
 	}
-	upstream := x.Forward.Upstream
-	x.node, c.serves = nil, nil
-	keep := upstream.KeepAlive
-	if c.head.Reusable && x.bodyDone && len(surplus) == 0 && !c.eof && !e.draining && c.unsent() == 0 &&
-		e.makeRoom(c, keep.Size) && (keep.Requests == 0 || c.uses < keep.Requests) {
-		c.state, c.fresh = nodeIdle, false
-		c.in = nil
-		e.dropOutput(c)
-		c.deadline = e.now + seconds(keep.IdleTimeout)
-		c.pool.idle = append(c.pool.idle, c)
-		e.resume(c)
-	} else {
-		e.close(c)
-	}
+	e.leaveNode(x, c, surplus)
 	e.finish(x)
 	e.again(client)
-}
-
-// trailerAllowed keeps fields out of a trailer section that a recipient might merge into the head (RFC 9110 section
-// 6.5.1).
-func trailerAllowed(name string) bool {
-	for _, forbidden := range [...]string{
-		"Content-Length", "Transfer-Encoding", "Host", "Connection", "Trailer", "Content-Encoding", "Content-Type",
-		"Content-Range", "Set-Cookie", "Authorization", "Cache-Control", "Location",
-	} {
-		if gateway.EqualFold(name, forbidden) {
-			return false
-		}
-	}
-	return true
 }
 
 func (e *Engine) nodeEOF(c *Conn) {
@@ -447,6 +435,10 @@ func (e *Engine) nodeFailed(c *Conn, failure gateway.Failure) {
 	if x.client.state == clientStreams {
 		// What else the client sends waits for the next node.
 		x.client.state, x.client.deadline = clientWaits, 0
+	}
+	if x.held {
+		e.breakHeld(x, failure.String())
+		return
 	}
 	repeatable := c.state <= nodeShakes || idempotent(x.ForwardMethod()) && !x.streamed
 	if stale && repeatable && !x.replied {

@@ -149,7 +149,7 @@ func (e *Engine) record(x *exchange, took time.Duration) {
 }
 
 func (x *exchange) recordResponse(r *Record) {
-	own := !x.Response.FromNode
+	own := !x.Response.FromNode || x.held
 	for name, value := range x.Response.Header.All() {
 		if own && len(name) == 14 && gateway.EqualFold(name, "Content-Length") {
 			continue
@@ -161,12 +161,9 @@ func (x *exchange) recordResponse(r *Record) {
 		r.text = strconv.AppendInt(r.text, x.length, 10)
 		r.ends[len(r.ends)-1] = len(r.text)
 	}
-	if x.trailers != nil {
+	if x.chunks {
 		announced := x.Response.Header.Get("Trailer")
-		for name, value := range x.trailers.Trailers {
-			if !trailerAllowed(name) {
-				continue
-			}
+		for name, value := range x.Response.Trailer.All() {
 			if !lists(announced, name) {
 				name = http.TrailerPrefix + name
 			}

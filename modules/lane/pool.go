@@ -96,3 +96,20 @@ func (p *pool) remove(c *Conn) {
 		}
 	}
 }
+
+// leaveNode lets go of a node's connection whose response is over. surplus is what came behind it.
+func (e *Engine) leaveNode(x *exchange, c *Conn, surplus []byte) {
+	x.node, c.serves = nil, nil
+	keep := x.Forward.Upstream.KeepAlive
+	if c.head.Reusable && x.bodyDone && len(surplus) == 0 && !c.eof && !e.draining && c.unsent() == 0 &&
+		e.makeRoom(c, keep.Size) && (keep.Requests == 0 || c.uses < keep.Requests) {
+		c.state, c.fresh = nodeIdle, false
+		c.in = nil
+		e.dropOutput(c)
+		c.deadline = e.now + seconds(keep.IdleTimeout)
+		c.pool.idle = append(c.pool.idle, c)
+		e.resume(c)
+	} else {
+		e.close(c)
+	}
+}

@@ -211,3 +211,17 @@ func options(list string) iter.Seq[string] {
 		}
 	}
 }
+
+// trailerAllowed keeps fields out of a trailer section that a recipient might merge into the head (RFC 9110 section
+// 6.5.1).
+func trailerAllowed(name string) bool {
+	for _, forbidden := range [...]string{
+		"Content-Length", "Transfer-Encoding", "Host", "Connection", "Trailer", "Content-Encoding", "Content-Type",
+		"Content-Range", "Set-Cookie", "Authorization", "Cache-Control", "Location",
+	} {
+		if gateway.EqualFold(name, forbidden) {
+			return false
+		}
+	}
+	return true
+}

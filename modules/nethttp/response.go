@@ -5,7 +5,6 @@ package nethttp
 import (
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,9 +74,13 @@ func (w *wire) respond(a *attempt) {
 	}
 	// What Connection names beside "close" stays: the transport takes such a line away before anyone can read it.
 	gateway.DropConnectionFields(h)
-	h.Del("Trailer")
+	announceTrailers(h, node.Trailer)
 	if node.StatusCode == http.StatusSwitchingProtocols {
 		w.tunnel(a)
+		return
+	}
+	if limit := x.HoldsResponse(); limit > 0 {
+		w.hold(a, limit)
 		return
 	}
 	x.FilterHeader()
@@ -100,7 +103,7 @@ func (w *wire) respond(a *attempt) {
 		w.w.WriteHeader(w.status())
 		return
 	}
-	if announceTrailers(out, node.Trailer) && w.r.ProtoMajor == 1 {
+	if len(out["Trailer"]) > 0 && w.r.ProtoMajor == 1 {
 		// HTTP/1.1 has trailers only after chunks.
 		delete(out, "Content-Length")
 	}
@@ -109,7 +112,7 @@ func (w *wire) respond(a *attempt) {
 	flush := node.ContentLength != 0 && (!sized || strings.HasPrefix(h.Get("Content-Type"), "text/event-stream"))
 	w.w.WriteHeader(w.status())
 	if w.copyBody(a, flush) {
-		sendTrailers(out, node.Trailer)
+		sendTrailers(out, &x.Response.Trailer)
 	}
 }
 
@@ -131,6 +134,9 @@ func (w *wire) copyBody(a *attempt, flush bool) bool {
 		n, err := a.read(buffer[:])
 		last := err == io.EOF
 		chunk := buffer[:n]
+		if last {
+			takeTrailers(&x.Response.Trailer, a.response.Trailer)
+		}
 		if filters && (n > 0 || last) {
 			chunk = x.FilterBody(chunk, last)
 		}
@@ -172,29 +178,4 @@ func (w *wire) broke(err error) {
 // lost records that the client has gone before it had the whole response.
 func (w *wire) lost() {
 	w.x.Blame(gateway.ByClient, gateway.PhaseReply, "client has gone, or takes nothing")
-}
-
-// announceTrailers lists in the header the trailers that the node announced.
-func announceTrailers(header, trailer http.Header) (some bool) {
-	for name := range trailer {
-		if !framingField(name) {
-			header.Add("Trailer", name)
-			some = true
-		}
-	}
-	return some
-}
-
-// sendTrailers sends the trailers; those that were not announced too.
-func sendTrailers(header, trailer http.Header) {
-	announced := header["Trailer"]
-	for name, values := range trailer {
-		if framingField(name) {
-			continue
-		}
-		if !slices.Contains(announced, name) {
-			name = http.TrailerPrefix + name
-		}
-		header[name] = values
-	}
 }

@@ -24,6 +24,9 @@ type nodeSide struct {
 	promised int64
 	// sending says that the head has gone to the client; silent that no body follows it.
 	sending, silent bool
+	// limit is up to how many bytes the response is held; it is in held so far. 0 is a response that is passed on.
+	limit int64
+	held  []byte
 }
 
 // framing is how the end of a node's body is known.
@@ -81,6 +84,12 @@ func (m *Machine) closeNode() {
 func (m *Machine) nodeGone(dialled bool) {
 	n := &m.node
 	switch {
+	case n.limit > 0 && n.body == framedByClose && dialled:
+		m.respond(nil, true)
+	case n.limit > 0:
+		m.closeNode()
+		m.x.BreakHeld("broken")
+		m.sendOwn()
 	case !n.sending:
 		failure := gateway.FailedBroken
 		if !dialled {
@@ -111,7 +120,7 @@ func (m *Machine) cut() {
 func (m *Machine) fromNode() {
 	for m.node.conn != 0 && len(m.node.in) > 0 {
 		before := len(m.node.in)
-		if !m.node.sending {
+		if !m.node.sending && m.node.limit == 0 {
 			m.readNodeHead()
 		} else {
 			m.readNodeBody()
@@ -160,6 +169,12 @@ func (m *Machine) readNodeHead() {
 		n.body = framedByHead
 	}
 	gateway.DropConnectionFields(h)
+	if n.limit = m.x.HoldsResponse(); n.limit > 0 {
+		if n.body == framedByHead || n.body == framedByLength && n.left == 0 {
+			m.respond(nil, true)
+		}
+		return
+	}
 	m.x.FilterHeader()
 	if !m.x.Response.FromNode {
 		m.sendOwn()
@@ -238,9 +253,28 @@ func (m *Machine) readChunk() {
 	}
 }
 
+// hold keeps a part of the node's body until the last one.
+func (m *Machine) hold(chunk []byte, last bool) {
+	n := &m.node
+	n.held = append(n.held, chunk...)
+	switch {
+	case int64(len(n.held)) > n.limit:
+		m.x.BreakHeld("too long")
+	case last:
+		m.x.HeldResponse(n.held)
+	default:
+		return
+	}
+	m.sendOwn()
+}
+
 // respond passes a part of the node's body on to the client, through the filters.
 func (m *Machine) respond(chunk []byte, last bool) {
 	n := &m.node
+	if n.limit > 0 {
+		m.hold(chunk, last)
+		return
+	}
 	if m.x.FiltersBody() {
 		chunk = m.x.FilterBody(chunk, last)
 	}
