@@ -3,6 +3,7 @@
 package expr
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -26,6 +27,14 @@ func Variable(name string) Var {
 		value := v.value(x)
 		return value.String(), value.kind != isAbsent
 	}
+}
+
+// IsBuiltin reports whether a name is that of a variable of the gateway's own, which setting a custom one does not change.
+func IsBuiltin(name string) bool {
+	if _, ok := fixed[name]; ok {
+		return true
+	}
+	return slices.ContainsFunc(families, func(f family) bool { return strings.HasPrefix(name, f.prefix) })
 }
 
 // variable is what a name stands for. Either text is set, or value for what is not always text.
@@ -54,11 +63,13 @@ func merge(sets ...map[string]Var) map[string]Var {
 	return all
 }
 
-// families are the variables whose name says which of many is meant.
-var families = []struct {
+type family struct {
 	prefix  string
 	resolve func(rest string) variable
-}{
+}
+
+// families are the variables whose name says which of many is meant.
+var families = []family{
 	{"arg_", argument},
 	{"http_", requestField},
 	{"cookie_", cookie},
