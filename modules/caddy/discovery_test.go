@@ -50,7 +50,12 @@ func TestServiceInConsul(t *testing.T) {
 			t.Fatal(answer)
 		}
 	}
+	if answer := s.do("PUT", s.admin, "/apisix/admin/routes/split", `{"uri":"/split/*","plugins":{"traffic-split":{"rules":[
+		{"weighted_upstreams":[{"upstream":{"service_name":"web","discovery_type":"consul"}}]}]}},"upstream":{"nodes":{"127.0.0.1:1":1}}}`); !strings.HasPrefix(answer, "20") {
+		t.Fatal(answer)
+	}
 	s.expect(s.get(s.port, "/web/a"), "200 up /web/a ")
+	s.expect(s.get(s.port, "/split/a"), "200 up /split/a ")
 	if got := s.get(s.port, "/none/a"); !strings.HasPrefix(got, "503") {
 		t.Errorf("a service without nodes: %s", got)
 	}
@@ -73,6 +78,7 @@ func TestServiceInConsul(t *testing.T) {
 	}
 	s.mustLoad(gatewayHandler, settings)
 	s.expect(s.get(s.port, "/web/a"), "200 up /web/a ")
+	s.expect(s.get(s.port, "/split/a"), "200 up /split/a ")
 }
 
 // A node given by name is dialled at its address, and a config's own objects have theirs when it is loaded.

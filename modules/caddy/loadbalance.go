@@ -42,7 +42,7 @@ func (p *pooledUpstream) Destruct() error {
 func compileForSite(module string, raw json.RawMessage) (*pooledUpstream, error) {
 	name := fnv.New64a()
 	_, _ = name.Write(raw)
-	compiled, err := upstream.Compile(fmt.Sprintf("%s/%016x", module, name.Sum64()), raw, nil)
+	compiled, err := upstream.Compile(fmt.Sprintf("%s/%016x", module, name.Sum64()), raw, nil, upstream.Surroundings{})
 	return &pooledUpstream{compiled}, err
 }
 

@@ -78,7 +78,7 @@ func (s *selection) compile(dials []string, prior *compiledPool) (*compiledPool,
 	if prior != nil {
 		before = prior.upstream
 	}
-	u, err := upstream.Compile("reverse_proxy", raw, before)
+	u, err := upstream.Compile("reverse_proxy", raw, before, upstream.Surroundings{})
 	if err == nil && u.Fault != 0 {
 		err = fmt.Errorf("%s", u.FaultReason)
 	}

@@ -82,6 +82,10 @@ type Env struct {
 	Log func() *zap.Logger
 	// Protos finds what was compiled of proto objects; nil knows none. Configs ask Proto.
 	Protos func(id string) any
+	// Upstreams compiles an upstream that stands in the config, with what it refers to: names, services, certificates. When
+	// one of these changes the config is compiled anew. key and prior are upstream.Compile's. nil, as where a config is only
+	// checked, has nothing to refer to. It may be called until New returns.
+	Upstreams func(key string, config json.RawMessage, prior *Upstream) (*Upstream, error)
 }
 
 // Proto returns what was compiled of a proto object that the config names, a *protos.Files. It is nil when the object does

@@ -4,6 +4,7 @@ package table
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/secret"
@@ -37,7 +38,7 @@ func newBuilder(t, prior *Table) *builder {
 	b := &builder{t: t, prior: prior}
 	b.reader.compiler, b.reader.builder = t.compiler, b
 	b.reader.hasMetadata = func(plugin string) bool { return b.t.objects[kindMetadata].get(plugin) != nil }
-	b.streamReader = pluginReader{compiler: t.compiler, stream: true}
+	b.streamReader = pluginReader{compiler: t.compiler, builder: b, stream: true}
 	return b
 }
 
@@ -175,7 +176,7 @@ func (b *builder) markDependents(kind int, id string) {
 		b.markBorrowers(id)
 	case kindSSLs:
 		b.t.presenting.each(func(p *presenter) bool {
-			if user, ok := kindIndex(p.object.Kind); ok && p.ssl == id {
+			if user, ok := kindIndex(p.object.Kind); ok && slices.Contains(p.ssls, id) {
 				b.markOne(user, p.object.ID)
 			}
 			return true

@@ -3,9 +3,11 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,32 +17,26 @@ import (
 	"github.com/andogate/ando/modules/upstream/discovery"
 )
 
-// discoverer is an object whose upstream has nodes that are found out, with the versions of what it was compiled with.
+// discoverer is an object whose upstreams have nodes that are found out, with the versions of what it was compiled with. It
+// is immutable.
 type discoverer struct {
 	object *gateway.Object
 	asked  map[discovery.Query]uint64
 }
 
-// discover returns what an upstream of e is compiled with; nil when nothing is found out for this table. Everything that is
-// asked for is noted, so that the object can be compiled again when the answer changes.
-func (b *builder) discover(e *entry) func(discovery.Query) ([]discovery.Node, error) {
-	pool := b.t.compiler.Discovery
-	if pool == nil {
-		return nil
+// discover returns the nodes that an upstream of an object is compiled with, and notes that it asked for them.
+func (b *builder) discover(o *gateway.Object, q discovery.Query) ([]discovery.Node, error) {
+	nodes, version, err := b.t.compiler.Discovery.Lookup(q)
+	if unknown := new(discovery.UnknownTypeError); errors.As(err, &unknown) {
+		return nil, err
 	}
-	var noted *discoverer
-	return func(q discovery.Query) ([]discovery.Node, error) {
-		nodes, version, err := pool.Lookup(q)
-		if unknown := new(discovery.UnknownTypeError); errors.As(err, &unknown) {
-			return nil, err
-		}
-		if noted == nil {
-			noted = &discoverer{&e.Object, make(map[discovery.Query]uint64)}
-			b.t.discovering = b.t.discovering.with(e.Key(), noted)
-		}
-		noted.asked[q] = version
-		return nodes, err
+	noted := discoverer{o, map[discovery.Query]uint64{}}
+	if before := b.t.discovering.get(o.Key()); before != nil {
+		maps.Copy(noted.asked, before.asked)
 	}
+	noted.asked[q] = version
+	b.t.discovering = b.t.discovering.with(o.Key(), &noted)
+	return nodes, err
 }
 
 // discovers reports whether the version before of an object had nodes that are found out.
@@ -141,12 +137,7 @@ func (d *Discovery) Prefetch(ctx context.Context, docs ...json.RawMessage) {
 	var queries []discovery.Query
 	for _, doc := range docs {
 		queries = append(queries, upstream.Queries(doc)...)
-		var around struct {
-			Upstream json.RawMessage `json:"upstream"`
-		}
-		if json.Unmarshal(doc, &around) == nil && len(around.Upstream) > 0 {
-			queries = append(queries, upstream.Queries(around.Upstream)...)
-		}
+		eachInside(doc, func(inside json.RawMessage) { queries = append(queries, upstream.Queries(inside)...) })
 	}
 	if len(queries) == 0 {
 		return
@@ -154,4 +145,25 @@ func (d *Discovery) Prefetch(ctx context.Context, docs ...json.RawMessage) {
 	ctx, cancel := context.WithTimeout(ctx, prefetchFor)
 	defer cancel()
 	d.Pool.Prefetch(ctx, queries...)
+}
+
+// eachInside calls visit with each member "upstream" of a document, its own and those of plugin configs.
+func eachInside(doc json.RawMessage, visit func(json.RawMessage)) {
+	if !bytes.Contains(doc, []byte(`"upstream"`)) {
+		return
+	}
+	var members map[string]json.RawMessage
+	var items []json.RawMessage
+	if json.Unmarshal(doc, &members) != nil && json.Unmarshal(doc, &items) != nil {
+		return
+	}
+	for name, value := range members {
+		if name == "upstream" {
+			visit(value)
+		}
+		eachInside(value, visit)
+	}
+	for _, item := range items {
+		eachInside(item, visit)
+	}
 }

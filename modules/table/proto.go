@@ -11,6 +11,7 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/protos"
 	"github.com/andogate/ando/modules/secret"
+	"github.com/andogate/ando/modules/upstream"
 )
 
 // compileProto compiles a proto object to a *protos.Files. Without a change of its text they stay the same.
@@ -50,14 +51,15 @@ func (c *Compiler) readProto(value json.RawMessage) (*protos.Files, error) {
 	return protos.Compile(object.Content)
 }
 
-// borrower is an object of which some plugin configs rest on proto objects.
+// borrower is an object of which some plugin configs rest on others.
 type borrower struct {
 	object gateway.Kind
 	id     string
 	loans  []loan
 }
 
-// loan is one plugin's config that rests on the proto object with an id, which need not exist.
+// loan is one plugin's config that rests on the proto object with an id, which need not exist. Without an id it is one with an
+// upstream that rests on something.
 type loan struct{ plugin, proto string }
 
 // env is what a plugin gets for its config in the object with the key owner. What it asks for is noted, so that the object
@@ -71,6 +73,14 @@ func (r *pluginReader) env(owner, plugin string) gateway.Env {
 				return files
 			}
 			return nil
+		}
+		scheme := ""
+		if r.stream {
+			scheme = streamScheme
+		}
+		env.Upstreams = func(key string, config json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
+			around := b.surroundings(owner, scheme, func() { b.borrow(owner, loan{plugin: plugin}) })
+			return upstream.Compile(key, config, prior, around)
 		}
 	}
 	return env
@@ -89,7 +99,7 @@ func (b *builder) borrow(owner string, l loan) {
 	b.t.borrowing = b.t.borrowing.with(owner, &noted)
 }
 
-// borrowed reports whether the config of a plugin rested on proto objects when it was compiled for the table before.
+// borrowed reports whether the config of a plugin rested on something else when it was compiled for the table before.
 func (r *pluginReader) borrowed(owner, plugin string) bool {
 	if r.builder == nil || r.builder.prior == nil {
 		return false

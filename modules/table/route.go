@@ -12,6 +12,7 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/secret"
 	"github.com/andogate/ando/modules/upstream"
+	"github.com/andogate/ando/modules/upstream/discovery"
 )
 
 // service is a compiled service.
@@ -148,16 +149,40 @@ func (b *builder) compileNodes(e *entry, stored json.RawMessage, before *gateway
 	}
 	scheme := ""
 	if e.Kind == gateway.StreamRoutes {
-		scheme = "tcp"
+		scheme = streamScheme
 	}
-	return upstream.CompileWith(e.Key(), config, before, upstream.Surroundings{
-		Scheme:   scheme,
-		Discover: b.discover(e),
-		Certificate: func(id string) (*tls.Certificate, error) {
-			b.t.presenting = b.t.presenting.with(e.Key(), &presenter{id, &e.Object})
-			return b.clientCertificate(id)
-		},
-	})
+	return upstream.Compile(e.Key(), config, before, b.surroundings(e.Key(), scheme, func() {}))
+}
+
+// streamScheme is that of a stream route's upstream which names none.
+const streamScheme = "tcp"
+
+// surroundings are what an upstream in the object with the key owner may refer to. What it asks for is noted, so that the
+// object is compiled again when that changes; then noted is called.
+func (b *builder) surroundings(owner, scheme string, noted func()) upstream.Surroundings {
+	around := upstream.Surroundings{Scheme: scheme}
+	kind, id, _ := gateway.ParseKey(owner)
+	index, ok := kindIndex(kind)
+	if !ok {
+		return around
+	}
+	e := b.t.objects[index].get(id)
+	if e == nil {
+		return around
+	}
+	around.Certificate = func(id string) (*tls.Certificate, error) {
+		b.present(&e.Object, id)
+		noted()
+		return b.clientCertificate(id)
+	}
+	if b.t.compiler.Discovery != nil {
+		around.Discover = func(q discovery.Query) ([]discovery.Node, error) {
+			nodes, err := b.discover(&e.Object, q)
+			noted()
+			return nodes, err
+		}
+	}
+	return around
 }
 
 // compileUpstream compiles a shared upstream.

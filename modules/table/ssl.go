@@ -100,10 +100,20 @@ func (c *Compiler) ssl(o gateway.Object) (*gateway.SSL, error) {
 	return s, errors.Join(errs...)
 }
 
-// presenter is an object whose upstream presents the certificate of an ssl object to its nodes.
+// presenter is an object whose upstreams present the certificates of ssl objects to their nodes. It is immutable.
 type presenter struct {
-	ssl    string
+	ssls   []string
 	object *gateway.Object
+}
+
+// present notes that an upstream of an object presents the certificate of an ssl object, which need not exist.
+func (b *builder) present(o *gateway.Object, ssl string) {
+	noted := presenter{object: o}
+	if before := b.t.presenting.get(o.Key()); before != nil {
+		noted.ssls = slices.Clip(before.ssls)
+	}
+	noted.ssls = append(noted.ssls, ssl)
+	b.t.presenting = b.t.presenting.with(o.Key(), &noted)
 }
 
 // clientCertificate returns the pair of an ssl object of the type client.

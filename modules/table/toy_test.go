@@ -45,7 +45,7 @@ func toyPlugins() gateway.Plugins {
 		err := json.Unmarshal(config, &c)
 		return c.Key, string(config), err
 	}
-	plugins := gateway.Plugins{"toy-auth": auth}
+	plugins := gateway.Plugins{"toy-auth": auth, "toy-via": toyVia()}
 	for i, name := range []string{"toy-a", "toy-b", "toy-c"} {
 		plugins[name] = toyPlugin(name, 100-i)
 	}

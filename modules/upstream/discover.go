@@ -95,7 +95,7 @@ func nameQuery(host string) discovery.Query {
 	return discovery.Query{Type: discovery.Names, Name: strings.ToLower(strings.TrimSuffix(host, "."))}
 }
 
-// Queries lists what CompileWith would ask discovery for, but for names that only a registry tells. A config that cannot be
+// Queries lists what Compile would ask discovery for, but for names that only a registry tells. A config that cannot be
 // read asks for nothing.
 func Queries(raw json.RawMessage) (queries []discovery.Query) {
 	var c config

@@ -60,30 +60,11 @@ type config struct {
 //
 // An upstream that can be stored but not served has a Fault. A *gateway.Refusal says that it should not be stored.
 //
-// Nodes given by name are dialled by name, through the system's resolver. `checks` gives the upstream Health, which does
-// nothing before a health.Pool has it. `service_name` is a Fault, and so is `tls.client_cert_id`, since without the
-// certificate the node would be spoken to as somebody else: see [CompileWith].
-func Compile(key string, raw json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
-	return CompileWith(key, raw, prior, Surroundings{})
-}
-
-// Surroundings are what an upstream can refer to outside of its own text.
-type Surroundings struct {
-	// Scheme is that of an upstream which names none; empty is http.
-	Scheme string
-	// Certificate returns the pair of the ssl object of that id, which has to be of the type client. The upstream has a
-	// Fault as long as it cannot be found. nil finds none.
-	Certificate func(id string) (*tls.Certificate, error)
-	// Discover returns the nodes that are known at the moment, as discovery.Pool.Lookup does. nil knows no services, and
-	// leaves names to whoever dials.
-	Discover func(discovery.Query) ([]discovery.Node, error)
-}
-
-// CompileWith is Compile for an upstream that may refer to something. With Discover each address of a node given by name is a
-// node of the name's weight; as long as nothing is known of a name the node is dialled by name, and a name that cannot be
-// resolved is left out. An upstream of which no nodes are known has a Fault. It has to be compiled again when Discover
-// would say something else.
-func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, around Surroundings) (*gateway.Upstream, error) {
+// `checks` gives the upstream Health, which does nothing before a health.Pool has it. What the config refers to is looked up
+// in around. With its Discover each address of a node given by name is a node of the name's weight; as long as nothing is
+// known of a name the node is dialled by name, and a name that cannot be resolved is left out. An upstream of which no nodes
+// are known has a Fault. It has to be compiled again when around would say something else.
+func Compile(key string, raw json.RawMessage, prior *gateway.Upstream, around Surroundings) (*gateway.Upstream, error) {
 	c := config{Type: "roundrobin", Scheme: cmp.Or(around.Scheme, "http"), PassHost: "pass", HashOn: "vars"}
 	c.KeepAlive.Size, c.KeepAlive.IdleTimeout, c.KeepAlive.Requests = 320, 60, 1000
 	if err := json.Unmarshal(raw, &c); err != nil {
@@ -137,6 +118,19 @@ func CompileWith(key string, raw json.RawMessage, prior *gateway.Upstream, aroun
 		setBalancer(u, prior)
 	}
 	return u, nil
+}
+
+// Surroundings are what an upstream can refer to outside of its own text. The zero value has nothing.
+type Surroundings struct {
+	// Scheme is that of an upstream which names none; empty is http.
+	Scheme string
+	// Certificate returns the pair of the ssl object of that id, which has to be of the type client. The upstream has a
+	// Fault as long as it cannot be found: without the certificate the node would be spoken to as somebody else. nil finds
+	// none.
+	Certificate func(id string) (*tls.Certificate, error)
+	// Discover returns the nodes that are known at the moment, as discovery.Pool.Lookup does. nil knows no services, which is
+	// a Fault, and leaves names to whoever dials.
+	Discover func(discovery.Query) ([]discovery.Node, error)
 }
 
 func refuse(message string) *gateway.Refusal { return &gateway.Refusal{Message: message} }

@@ -23,7 +23,7 @@ import (
 
 func compile(t *testing.T, config string, prior *gateway.Upstream) *gateway.Upstream {
 	t.Helper()
-	u, err := Compile("/apisix/upstreams/1", json.RawMessage(config), prior)
+	u, err := Compile("/apisix/upstreams/1", json.RawMessage(config), prior, Surroundings{})
 	if err != nil {
 		t.Fatalf("%s: %v", config, err)
 	}
@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 			"failed to load tls.client_cert with tls.client_key: tls: failed to find any PEM data in certificate input",
 		},
 	} {
-		_, err := Compile("k", json.RawMessage(c.config), nil)
+		_, err := Compile("k", json.RawMessage(c.config), nil, Surroundings{})
 		var refusal *gateway.Refusal
 		if !errors.As(err, &refusal) || refusal.Message != c.want {
 			t.Errorf("%s: got %v, want the refusal %q", c.config, err, c.want)
@@ -296,7 +296,7 @@ func BenchmarkCompile(b *testing.B) {
 	raw := json.RawMessage(`{"type":"roundrobin","nodes":{"127.0.0.1:1980":1,"127.0.0.1:1981":2}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Compile("/apisix/upstreams/1", raw, nil); err != nil {
+		if _, err := Compile("/apisix/upstreams/1", raw, nil, Surroundings{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -312,7 +312,7 @@ func TestGRPCPort(t *testing.T) {
 	}}
 	for scheme, want := range map[string]string{"http": "10.0.0.1:80", "grpc": "10.0.0.1:9090", "grpcs": "10.0.0.1:9090"} {
 		raw := `{"scheme":"` + scheme + `","service_name":"web","discovery_type":"nacos","discovery_args":{"group_name":"g"}}`
-		u, err := CompileWith("k", json.RawMessage(raw), nil, around)
+		u, err := Compile("k", json.RawMessage(raw), nil, around)
 		if err != nil || u.Fault != 0 || len(u.Nodes) != 2 {
 			t.Fatalf("%s: %v, %+v", scheme, err, u)
 		}

@@ -56,7 +56,7 @@ func compile(env gateway.Env, config json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := upstream.Compile(env.Owner, raw, nil)
+	u, err := upstream.Compile(env.Owner, raw, nil, upstream.Surroundings{})
 	return &example{u}, err
 }
 

@@ -71,7 +71,7 @@ func compile(env gateway.Env, config json.RawMessage) (any, error) {
 	}
 	t := new(trafficSplit)
 	for i := range c.Rules {
-		r, err := t.compileRule(env.Owner+"#"+name+"/"+strconv.Itoa(i), &c.Rules[i])
+		r, err := t.compileRule(env, env.Owner+"#"+name+"/"+strconv.Itoa(i), &c.Rules[i])
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func compile(env gateway.Env, config json.RawMessage) (any, error) {
 	return t, nil
 }
 
-func (t *trafficSplit) compileRule(place string, c *ruleConfig) (r rule, err error) {
+func (t *trafficSplit) compileRule(env gateway.Env, place string, c *ruleConfig) (r rule, err error) {
 	for _, m := range c.Match {
 		e, err := expr.Compile(m.Vars)
 		if err != nil {
@@ -99,7 +99,7 @@ func (t *trafficSplit) compileRule(place string, c *ruleConfig) (r rule, err err
 		case made.id != "":
 			made.unknown = []byte("failed to fetch upstream info by upstream id: " + made.id)
 		case len(w.Upstream) > 0:
-			if made.upstream, err = compileUpstream(place+"/"+strconv.Itoa(i), w.Upstream); err != nil {
+			if made.upstream, err = compileUpstream(env, place+"/"+strconv.Itoa(i), w.Upstream); err != nil {
 				return r, err
 			}
 		}

@@ -24,7 +24,7 @@ var made = struct {
 
 // compileUpstream compiles the upstream of a rule, once for each config. `checks` and `retries` have no effect, as in
 // APISIX.
-func compileUpstream(place string, raw json.RawMessage) (*gateway.Upstream, error) {
+func compileUpstream(env gateway.Env, place string, raw json.RawMessage) (*gateway.Upstream, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return nil, fmt.Errorf("traffic-split: upstream: %w", err)
@@ -46,7 +46,13 @@ func compileUpstream(place string, raw json.RawMessage) (*gateway.Upstream, erro
 	if n := len(known); n > 0 {
 		prior = known[n-1].Value()
 	}
-	u, err := upstream.Compile(place, raw, prior)
+	compile := env.Upstreams
+	if compile == nil {
+		compile = func(key string, config json.RawMessage, prior *gateway.Upstream) (*gateway.Upstream, error) {
+			return upstream.Compile(key, config, prior, upstream.Surroundings{})
+		}
+	}
+	u, err := compile(place, raw, prior)
 	if err != nil {
 		return nil, err
 	}
