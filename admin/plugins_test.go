@@ -28,7 +28,7 @@ func TestPluginEndpoints(t *testing.T) {
 		{"/plugins?all=true&subsystem=stream", 200, `,"built":false}`},
 		{"/plugins/mqtt-proxy", 404, `{"error_msg":"plugin not found in subsystem http"}`},
 		{"/plugins/mqtt-proxy?subsystem=stream", 200, `"protocol_name":`},
-		{"/plugins/wolf-rbac", 200, `,"built":false}`},
+		{"/plugins/authz-casdoor", 200, `,"built":false}`},
 		{"/plugins/jwt-auth?schema_type=consumer", 200, `"base64_secret":`},
 		{"/plugins/cors?schema_type=consumer", 400, `{"error_msg":"not found schema"}`},
 		{"/plugins/list?subsystem=stream", 200, `[]`},
@@ -76,8 +76,8 @@ func TestPluginEndpoints(t *testing.T) {
 	if strings.Contains(a.call("GET", prefix+"/plugins/key-auth", "").Body.String(), `"built"`) {
 		t.Error("a plugin that is built says so")
 	}
-	a.want("PUT", prefix+"/services/1", `{"plugins":{"wolf-rbac":{}}}`, 400,
-		`{"error_msg":"unknown plugin [wolf-rbac]","errors":[{"pointer":"/plugins/wolf-rbac","message":"unknown plugin [wolf-rbac]"}]}`)
+	a.want("PUT", prefix+"/services/1", `{"plugins":{"inspect":{}}}`, 400,
+		`{"error_msg":"unknown plugin [inspect]","errors":[{"pointer":"/plugins/inspect","message":"unknown plugin [inspect]"}]}`)
 }
 
 func TestValidateSchema(t *testing.T) {

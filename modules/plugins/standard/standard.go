@@ -54,6 +54,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/trafficsplit"
 	_ "github.com/andogate/ando/modules/plugins/uarestriction"
 	_ "github.com/andogate/ando/modules/plugins/uriblocker"
+	_ "github.com/andogate/ando/modules/plugins/wolfrbac"
 	_ "github.com/andogate/ando/modules/plugins/workflow"
 	_ "github.com/andogate/ando/modules/plugins/zstd"
 )
