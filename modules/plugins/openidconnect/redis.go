@@ -37,6 +37,13 @@ type redisSettings struct {
 	KeepAliveTimeout int64  `json:"keepalive_timeout"`
 }
 
+// silent is go-redis' logger: what fails is returned, and logged by who asked.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(silent{}) }
+
 // redisStore keeps sealed sessions in Redis. Their names do not tell whose cookies lead to them. It is safe for concurrent
 // use.
 type redisStore struct {
