@@ -339,9 +339,7 @@ func (e *Engine) appendHead(x *exchange, out []byte) []byte {
 		out = appendField(out, name, value)
 	}
 	if !dated {
-		out = append(out, "Date: "...)
-		out = e.clock.UTC().AppendFormat(out, "Mon, 02 Jan 2006 15:04:05 GMT")
-		out = append(out, "\r\n"...)
+		out = append(out, e.date()...)
 	}
 	if x.serves != nil && x.serves.AltSvc != "" && x.client.session != nil {
 		out = appendField(out, "Alt-Svc", x.serves.AltSvc)

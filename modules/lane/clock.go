@@ -3,6 +3,7 @@
 package lane
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -12,6 +13,15 @@ import (
 func (e *Engine) Tick(clock time.Time) {
 	e.clock = clock
 	e.now = 1 + int64(clock.Sub(e.began)/time.Second)
+}
+
+// date returns the Date field of an answer that has none of its own.
+func (e *Engine) date() []byte {
+	if now := e.clock.Unix(); now != e.dated || len(e.dateField) == 0 {
+		e.dated = now
+		e.dateField = append(e.clock.UTC().AppendFormat(append(e.dateField[:0], "Date: "...), http.TimeFormat), "\r\n"...)
+	}
+	return e.dateField
 }
 
 // Sweep ends, every second, what has been waiting too long. The driver calls it when it has given the engine what there

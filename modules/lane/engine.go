@@ -55,6 +55,9 @@ type Engine struct {
 	// swept is when Sweep last looked.
 	now, swept   int64
 	clock, began time.Time
+	// dateField is the Date field of the second dated.
+	dateField []byte
+	dated     int64
 
 	conns []*Conn
 	// clients counts those of conns that are clients'. It is read on other goroutines.
