@@ -38,6 +38,8 @@ type Loop struct {
 type state struct {
 	generation uint32
 	events     uint32
+	// read is how much the next read takes.
+	read       int
 	dirty      bool
 	connecting bool
 	// ended: the peer has closed its side. failed: nothing can be sent any more; what the peer sent before it broke the
@@ -48,9 +50,13 @@ type state struct {
 // driver is the loop as its engine sees it.
 type driver struct{ *Loop }
 
-// readSize is how much one read takes. A full read leaves the rest for the next round, so that no connection starves
-// the others.
-const readSize = 64 << 10
+// One read takes readSize. A full read leaves the rest for the next round, so that no connection starves the others. A
+// connection that fills its reads while its peer takes everything gets larger ones, up to bulkSize, until the peer does not:
+// how much a slow peer makes the loop keep is one read.
+const (
+	readSize = 64 << 10
+	bulkSize = 256 << 10
+)
 
 // NewLoop starts a loop.
 func NewLoop(config lane.Config) (*Loop, error) {
@@ -66,7 +72,7 @@ func NewLoop(config lane.Config) (*Loop, error) {
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
 		return nil, errors.Join(os.NewSyscallError("epoll_ctl", err), unix.Close(wake), unix.Close(epoll))
 	}
-	l := &Loop{epoll: epoll, wake: wake, buffer: make([]byte, readSize), done: make(chan struct{})}
+	l := &Loop{epoll: epoll, wake: wake, buffer: make([]byte, bulkSize), done: make(chan struct{})}
 	l.inbox.Wake = l.ring
 	l.engine = lane.NewEngine(driver{l}, config)
 	go l.run()
@@ -210,7 +216,7 @@ func (l *Loop) event(event *unix.EpollEvent) {
 }
 
 func (l *Loop) receive(c *lane.Conn, s *state) {
-	n, errno := read(c.FD, l.buffer)
+	n, errno := read(c.FD, l.buffer[:s.read])
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 	case errno != 0:
@@ -223,6 +229,9 @@ func (l *Loop) receive(c *lane.Conn, s *state) {
 		l.mask(c, s.events&^uint32(unix.EPOLLIN|unix.EPOLLRDHUP))
 		l.engine.EOF(c)
 	default:
+		if n == s.read && n < bulkSize {
+			s.read *= 2
+		}
 		l.engine.Data(c, l.buffer[:n])
 	}
 }
@@ -244,7 +253,7 @@ func (l *Loop) connected(c *lane.Conn, s *state) {
 // watch registers a connection with epoll.
 func (l *Loop) watch(c *lane.Conn, events uint32, connecting bool) bool {
 	l.generation++
-	s := &state{generation: l.generation, events: events, connecting: connecting}
+	s := &state{generation: l.generation, events: events, read: readSize, connecting: connecting}
 	event := unix.EpollEvent{Events: events, Fd: int32(c.FD), Pad: int32(s.generation)}
 	if unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.FD, &event) != nil {
 		return false
@@ -359,7 +368,9 @@ func (d driver) Borrow(c *lane.Conn, b []byte) int {
 
 // Pause implements lane.Driver.
 func (d driver) Pause(c *lane.Conn) {
-	d.mask(c, c.Driver.(*state).events&^uint32(unix.EPOLLIN|unix.EPOLLRDHUP))
+	s := c.Driver.(*state)
+	s.read = readSize
+	d.mask(c, s.events&^uint32(unix.EPOLLIN|unix.EPOLLRDHUP))
 }
 
 // Resume implements lane.Driver.
