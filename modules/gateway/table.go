@@ -86,10 +86,13 @@ const (
 	FailedHost
 	FailedVars
 	FailedExpression
+	FailedFilter
 	FailedPath
+	// Broken: the condition itself failed, and with it the request.
+	Broken
 )
 
-var outcomeNames = [...]string{"matched", "method", "remote_addr", "host", "vars", "expression", "path"}
+var outcomeNames = [...]string{"matched", "method", "remote_addr", "host", "vars", "expression", "filter_func", "path", "error"}
 
 // String returns the word that `why` prints: "matched", or the condition that failed.
 func (o Outcome) String() string { return outcomeNames[o] }

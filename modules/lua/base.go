@@ -41,8 +41,10 @@ func init() {
 	}
 	math.global("math")
 	newLibrary("table", tableFunctions).global("table")
-	for name, f := range (functions{"table.new": tableNew, "table.clear": tableClear, "table.nkeys": tableKeys, "table.isempty": tableIsEmpty,
-		"table.isarray": tableIsArray, "table.clone": tableClone}) {
+	for name, f := range (functions{
+		"table.new": tableNew, "table.clear": tableClear, "table.nkeys": tableKeys, "table.isempty": tableIsEmpty,
+		"table.isarray": tableIsArray, "table.clone": tableClone,
+	}) {
 		callable(name, f)
 	}
 }

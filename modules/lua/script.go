@@ -34,7 +34,7 @@ func compileFilter(env gateway.Env, source string) (func(x *gateway.Exchange) (b
 	return func(x *gateway.Exchange) (bool, error) {
 		ok, err := p.Test(x)
 		if err != nil {
-			p.log().Error("lua: filter_func failed", zap.String("owner", env.Owner), zap.Error(err))
+			p.log().Error("lua: filter_func failed", zap.Error(err))
 		}
 		return ok, err
 	}, nil

@@ -29,12 +29,18 @@ type rule struct {
 	service  *service
 	config   *pluginSet
 	configID string
+	// script is what runs in the place of plugins; nil is none.
+	script *script
+	// broken is what matches when a filter function fails; nil where there is none.
+	broken *rule
 }
 
 // conditions are the predicates other than method, host and path. Rules with the same ones share them.
 type conditions struct {
 	remote           *addrSet
 	vars, expression gateway.Predicate
+	// filter is the filter function. Its error fails the request.
+	filter func(x *gateway.Exchange) (bool, error)
 }
 
 // candidate is a rule under one of its path patterns.
@@ -93,6 +99,14 @@ func (c *candidate) test(x *gateway.Exchange, method methodSet, key int, byHost 
 		x.Volatile = true
 		if !conditions.expression(x) {
 			return "", gateway.FailedExpression
+		}
+	}
+	if conditions != nil && conditions.filter != nil {
+		x.Volatile = true
+		if ok, err := conditions.filter(x); err != nil {
+			return "", gateway.Broken
+		} else if !ok {
+			return "", gateway.FailedFilter
 		}
 	}
 	if c.shape != nil && !c.shape.match(x, x.Request.Path, key) {

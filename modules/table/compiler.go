@@ -135,10 +135,11 @@ func (c *Compiler) check(o gateway.Object) error {
 	if _, err = reader.compile(o.Key(), plugins, nil); err != nil {
 		return err
 	}
-	if _, _, err = compileConditions(d); err != nil {
+	if _, _, err = c.compileConditions(o.Key(), d); err != nil {
 		return err
 	}
-	return checkUnsupported(d)
+	_, err = c.compileScript(o.Key(), d)
+	return err
 }
 
 func (c *Compiler) checkAuthOnly(plugins map[string]json.RawMessage) error {
@@ -150,19 +151,8 @@ func (c *Compiler) checkAuthOnly(plugins map[string]json.RawMessage) error {
 	return nil
 }
 
-// checkUnsupported refuses what would have to be run in Lua.
-func checkUnsupported(d *document) error {
-	switch {
-	case present(d.FilterFunc):
-		return errors.New("'filter_func' is not supported yet, since it is Lua: use 'vars' or 'expression'")
-	case present(d.Script) || present(d.ScriptID):
-		return errors.New("'script' is not supported yet, since it is Lua: use plugins")
-	}
-	return nil
-}
-
 // compileConditions compiles the predicates of a route other than method, host and path; nil is none.
-func compileConditions(d *document) (*conditions, bodyUse, error) {
+func (compiler *Compiler) compileConditions(owner string, d *document) (*conditions, bodyUse, error) {
 	c, use := new(conditions), bodyUse(0)
 	var failed error
 	if present(d.Vars) {
@@ -188,7 +178,10 @@ func compileConditions(d *document) (*conditions, bodyUse, error) {
 		failed = err
 	}
 	c.remote = remote
-	if c.remote == nil && c.vars == nil && c.expression == nil {
+	if c.filter, err = compiler.compileFilter(owner, d); err != nil && failed == nil {
+		failed = err
+	}
+	if c.remote == nil && c.vars == nil && c.expression == nil && c.filter == nil {
 		c = nil
 	}
 	return c, use, failed

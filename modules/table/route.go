@@ -28,6 +28,7 @@ type service struct {
 	timeout    gateway.Timeout
 	websocket  bool
 	labels     map[string]string
+	script     *script
 }
 
 func (b *builder) compileService(e, old *entry) error {
@@ -46,7 +47,9 @@ func (b *builder) compileService(e, old *entry) error {
 	s.pluginSet, err = b.compilePlugins(e, d, was)
 	var uerr error
 	s.upstream, s.upstreamID, uerr = b.compileTarget(e, d, was, inline)
-	s.err = first(err, uerr, checkUnsupported(d), s.readFields(d))
+	var serr error
+	s.script, serr = b.t.compiler.compileScript(e.Key(), d)
+	s.err = first(err, uerr, serr, s.readFields(d))
 	if s.err == nil {
 		s.chain = gateway.NewChain(s.entries)
 	}
@@ -230,13 +233,17 @@ func (b *builder) compileRoute(e, old *entry) error {
 	}
 	own, err := b.compilePlugins(e, d, was)
 	ferr := r.readFields(d)
-	var uerr, cerr error
+	var uerr, cerr, serr error
 	r.route.Upstream, r.route.UpstreamID, uerr = b.compileTarget(e, d, was, inline)
-	r.conditions, r.body, cerr = b.compileConditions(d)
-	err = first(ferr, uerr, err, cerr, checkUnsupported(d))
+	r.conditions, r.body, cerr = b.compileConditions(e.Key(), d)
+	r.script, serr = b.t.compiler.compileScript(e.Key(), d)
+	err = first(ferr, uerr, err, cerr, serr)
 	r.inherit(d)
 	if err != nil {
 		r.fault(503, err.Error())
+	}
+	if r.conditions != nil && r.conditions.filter != nil {
+		r.breaks()
 	}
 	if r.route.Fault == 0 {
 		r.route.Chain = r.chain(own, before, was.doc != nil && bytes.Equal(was.doc.Plugins, d.Plugins))
@@ -323,9 +330,13 @@ func (r *rule) inherit(d *document) {
 // the rule before, its chain goes on; sameText says that the route's `plugins` are the same text.
 func (r *rule) chain(own pluginSet, before *rule, sameText bool) *gateway.Chain {
 	switch {
+	case r.script != nil:
+		return r.script.chain
+	case r.service != nil && r.service.script != nil:
+		return r.service.script.chain
 	case len(own.entries)+len(own.disabled) == 0 && r.config == nil && r.service != nil:
 		return r.service.chain
-	case before != nil && before.route.Fault == 0 && before.service == r.service && before.config == r.config &&
+	case before != nil && before.route.Fault == 0 && before.script == nil && before.service == r.service && before.config == r.config &&
 		sameText && !own.fresh:
 		return before.route.Chain
 	}
@@ -337,19 +348,20 @@ func (r *rule) chain(own pluginSet, before *rule, sameText bool) *gateway.Chain 
 }
 
 // compileConditions compiles a route's predicates, or finds those of a route with the same text.
-func (b *builder) compileConditions(d *document) (*conditions, bodyUse, error) {
+func (b *builder) compileConditions(owner string, d *document) (*conditions, bodyUse, error) {
+	compiler := b.t.compiler
 	if b.conditions == nil {
-		return compileConditions(d)
+		return compiler.compileConditions(owner, d)
 	}
 	remote := either(d.RemoteAddr, d.RemoteAddrs)
-	if len(d.Vars)+len(d.Expression)+len(remote) == 0 {
+	if len(d.Vars)+len(d.Expression)+len(remote)+len(d.FilterFunc) == 0 {
 		return nil, 0, nil
 	}
-	text := string(d.Vars) + "\x00" + string(d.Expression) + "\x00" + string(remote)
+	text := string(d.Vars) + "\x00" + string(d.Expression) + "\x00" + string(remote) + "\x00" + string(d.FilterFunc)
 	if c, ok := b.conditions[text]; ok {
 		return c, 0, nil
 	}
-	c, use, err := compileConditions(d)
+	c, use, err := compiler.compileConditions(owner, d)
 	if err == nil && use == 0 {
 		b.conditions[text] = c
 	}

@@ -281,9 +281,12 @@ func (s *search) try(candidates []candidate, key int) *rule {
 		if s.trace != nil {
 			s.trace.Consider(&c.rule.route, c.text, outcome)
 		}
-		if outcome == gateway.Matched {
+		switch outcome {
+		case gateway.Matched:
 			s.x.MatchedURI, s.x.MatchedHost = c.text, host
 			return c.rule
+		case gateway.Broken:
+			return c.rule.broken
 		}
 	}
 	return nil
