@@ -155,7 +155,7 @@ type Plugin struct {
 type Endpoint struct {
 	// Methods are those it answers; a request with another finds no endpoint.
 	Methods []string
-	// Path is matched to the letter against the canonical path.
+	// Path is matched to the letter against the canonical path; one that ends in "/*" is the beginning of paths.
 	Path string
 	// Serve answers the request: it returns what [Exchange.Exit] does. It may wait.
 	Serve func(x *Exchange) Verdict

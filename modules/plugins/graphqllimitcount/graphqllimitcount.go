@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/plugins/graphql"
 	"github.com/andogate/ando/modules/plugins/limit"
 	"github.com/andogate/ando/modules/plugins/limitcount"
 )
@@ -80,11 +81,8 @@ func compile(env gateway.Env, config json.RawMessage) (any, error) {
 	}, nil
 }
 
-// maxBody is how long a request may be: APISIX's graphql.max_size.
-const maxBody = 1 << 20
-
 // ReadsBody implements gateway.BodyReader.
-func (g *graphqlLimitCount) ReadsBody() int64 { return maxBody }
+func (g *graphqlLimitCount) ReadsBody() int64 { return graphql.MaxSize }
 
 // NeedsBody implements gateway.BodyDecider: what is no POST is refused.
 func (g *graphqlLimitCount) NeedsBody(x *gateway.Exchange) bool { return x.Request.Method == "POST" }

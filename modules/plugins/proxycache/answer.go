@@ -13,7 +13,7 @@ import (
 )
 
 // answer ends the request with a response from the cache.
-func (p *proxyCache) answer(x *gateway.Exchange, v *visit, e *cache.Entry, now time.Time) gateway.Verdict {
+func (p *Responses) answer(x *gateway.Exchange, v *visit, e *cache.Entry, now time.Time) gateway.Verdict {
 	v.hit = true
 	h := &x.Response.Header
 	for _, f := range e.Fields {

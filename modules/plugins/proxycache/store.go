@@ -13,22 +13,18 @@ import (
 )
 
 // FilterHeader implements gateway.HeaderFilter: it begins to take a response down, if it may be kept.
-func (p *proxyCache) FilterHeader(x *gateway.Exchange) {
-	if v, _ := (*x.State()).(*visit); v != nil && !v.hit {
+func (p *Responses) FilterHeader(x *gateway.Exchange) {
+	if v := visitOf(x); v != nil && !v.hit {
 		if p.begin(x, v); v.storing == nil {
 			p.land(v)
 		}
 	}
-	if p.hides {
-		x.Response.Header.Del("Cache-Control")
-		x.Response.Header.Del("Expires")
-	}
 }
 
 // begin settles whether a response is kept, and for how long.
-func (p *proxyCache) begin(x *gateway.Exchange, v *visit) {
+func (p *Responses) begin(x *gateway.Exchange, v *visit) {
 	r, h := &x.Response, &x.Response.Header
-	if !r.FromNode || x.Request.Method == "HEAD" || r.Status == 206 || !slices.Contains(p.statuses, r.Status) || holds(p.noCache, x) {
+	if !r.FromNode || x.Request.Method == "HEAD" || r.Status == 206 || !slices.Contains(p.statuses, r.Status) || p.refuses != nil && p.refuses(x) {
 		return
 	}
 	now := time.Now()
@@ -44,7 +40,7 @@ func (p *proxyCache) begin(x *gateway.Exchange, v *visit) {
 	switch {
 	case said.forbidden, fresh <= 0, everything, cookies && !p.cookies, err == nil && length > p.maxBody:
 		return
-	case credentials && !said.shareable && !(p.isolated && identity(x) != ""):
+	case credentials && !said.shareable && !(p.isolated && Identity(x) != ""):
 		// RFC 9111 section 3.5: it is for whoever has these credentials alone.
 		return
 	}
@@ -99,8 +95,8 @@ func ownField(name string) bool {
 }
 
 // FilterBody implements gateway.BodyFilter. It changes nothing.
-func (p *proxyCache) FilterBody(x *gateway.Exchange, chunk []byte, last bool) []byte {
-	v, _ := (*x.State()).(*visit)
+func (p *Responses) FilterBody(x *gateway.Exchange, chunk []byte, last bool) []byte {
+	v := visitOf(x)
 	if v == nil || v.storing == nil {
 		return chunk
 	}
@@ -116,7 +112,7 @@ func (p *proxyCache) FilterBody(x *gateway.Exchange, chunk []byte, last bool) []
 }
 
 // keep stores a response that is complete. Whoever waits for it then finds it.
-func (p *proxyCache) keep(v *visit) {
+func (p *Responses) keep(v *visit) {
 	e, key, vary, values, leads := v.storing, v.key, v.vary, v.values, v.leads
 	v.storing, v.leads = nil, false
 	store := func() {

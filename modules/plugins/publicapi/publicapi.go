@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -24,12 +25,14 @@ func init() {
 	})
 }
 
-// endpoints has the APIs of all plugins by path. Plugins are registered before any config is compiled.
+// endpoints has the APIs of all plugins by path; that of one with a wildcard ends in a slash here. Plugins are registered before
+// any config is compiled.
 var endpoints = sync.OnceValue(func() map[string][]gateway.Endpoint {
 	all := make(map[string][]gateway.Endpoint)
 	for _, plugin := range gateway.RegisteredPlugins().Sorted() {
 		for _, endpoint := range plugin.Endpoints {
-			all[endpoint.Path] = append(all[endpoint.Path], endpoint)
+			path := strings.TrimSuffix(endpoint.Path, "*")
+			all[path] = append(all[path], endpoint)
 		}
 	}
 	return all
@@ -58,12 +61,26 @@ func (p *publicAPI) Access(x *gateway.Exchange) gateway.Verdict {
 	if path == "" {
 		path = x.Request.Path
 	}
-	for _, endpoint := range p.endpoints[path] {
-		if slices.Contains(endpoint.Methods, x.Request.Method) {
-			return endpoint.Serve(x)
-		}
+	if serve := p.find(path, x.Request.Method); serve != nil {
+		return serve(x)
 	}
 	return x.Exit(404, nil)
+}
+
+// find returns the API for a path, or that with a wildcard for the longest beginning of it.
+func (p *publicAPI) find(path, method string) func(x *gateway.Exchange) gateway.Verdict {
+	for {
+		for _, endpoint := range p.endpoints[path] {
+			if slices.Contains(endpoint.Methods, method) {
+				return endpoint.Serve
+			}
+		}
+		end := strings.LastIndexByte(strings.TrimSuffix(path, "/"), '/')
+		if end < 0 {
+			return nil
+		}
+		path = path[:end+1]
+	}
 }
 
 var _ gateway.Accessor = (*publicAPI)(nil)
