@@ -70,6 +70,8 @@ type Config struct {
 
 	// Stream says that stream routes are served: APISIX's `proxy_mode` with stream in it.
 	Stream bool
+	// StreamPlugins are those that stream routes may use; nil is every registered one.
+	StreamPlugins gateway.Plugins
 	// Server is the Server field of the answers, from which clients read APISIX's version; empty is
 	// [gateway.CompatibleVersion].
 	Server string
@@ -84,6 +86,9 @@ type Handler struct {
 	gateway *gateway.Gateway
 	checker Checker
 	plugins gateway.Plugins
+	// streamPlugins are those of stream routes.
+	streamPlugins gateway.Plugins
+
 	keys    []hashedKey
 	keyring *secret.Keyring
 	// open says that no key is asked for.
@@ -115,6 +120,9 @@ func New(cfg Config) (*Handler, error) {
 		keyring: cfg.Keyring, keys: keys, open: len(keys) == 0 || cfg.KeyOptional,
 		hosts: lowerSet(cfg.Hosts), origins: lowerSet(cfg.Origins),
 		document: cfg.Standalone, settle: cfg.Settle, secrets: cfg.Secrets, stream: cfg.Stream, server: cfg.Server, log: cfg.Log, now: cfg.Now,
+	}
+	if h.streamPlugins = cfg.StreamPlugins; h.streamPlugins == nil {
+		h.streamPlugins = gateway.RegisteredStreamPlugins()
 	}
 	h.cors = !cfg.NoCORS
 	if h.server == "" {

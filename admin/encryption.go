@@ -45,7 +45,7 @@ func (h *Handler) pluginSecrets(o gateway.Object) (paths []secret.Path) {
 	inConsumer := o.Kind == gateway.Consumers || o.Kind == gateway.Credentials
 	for f := range eachField(lookup(o.Value, "plugins")) {
 		name := unquote(f.key)
-		plugin := h.plugins[name]
+		plugin := h.pluginsOf(o.Kind)[name]
 		if plugin == nil {
 			continue
 		}

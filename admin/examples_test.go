@@ -68,13 +68,8 @@ func (e *expectation) UnmarshalJSON(raw []byte) error {
 // skipped are the cases that do not hold yet, or that we do not want to hold. A case that holds must not be in it, so it
 // only gets shorter.
 var skipped = map[int]string{
-	76:  luaToCome,
-	82:  luaToCome,
-	183: luaToCome,
-	184: luaToCome,
 	919: "a patch is merged where it is applied, so it loses no race",
 	694: ownCode, 697: ownCode,
-	301:  "configs of stream plugins are not checked yet",
 	671:  "plugins that APISIX has switched off are on once they are built",
 	1004: standaloneToCome, 1005: standaloneToCome, 1007: standaloneToCome, 1008: standaloneToCome, 1009: standaloneToCome,
 	1010: standaloneToCome, 1011: standaloneToCome, 1013: standaloneToCome, 1014: standaloneToCome, 1016: standaloneToCome,
@@ -83,7 +78,6 @@ var skipped = map[int]string{
 }
 
 const (
-	luaToCome        = "Lua comes later; it is refused in other words"
 	standaloneToCome = "it is for the API of whole documents: see TestDocumentExamples"
 	controlToCome    = "it is for the control and status APIs, whose package runs it"
 	ownCode          = "the plugin's own code decides, and it is not built"

@@ -46,19 +46,20 @@ func (h *Handler) problems(o gateway.Object, value any) []schema.Problem {
 	}
 	problems := schema.Problems(o.Kind, value)
 	plugins, _ := object["plugins"].(map[string]any)
+	usable := h.pluginsOf(o.Kind)
 	inConsumer := o.Kind == gateway.Consumers || o.Kind == gateway.Credentials
 	for _, name := range slices.Sorted(maps.Keys(plugins)) {
 		at := "/plugins/" + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 		config, isObject := plugins[name].(map[string]any)
-		plugin := h.plugins[name]
+		plugin := usable[name]
 		if plugin == nil {
 			problems = append(problems, schema.Problem{
-				Pointer: at, Message: "unknown plugin [" + name + "]", Nearest: schema.Nearest(name, maps.Keys(h.plugins)),
+				Pointer: at, Message: "unknown plugin [" + name + "]", Nearest: schema.Nearest(name, maps.Keys(usable)),
 			})
 			continue
 		}
 		meta, _ := config["_meta"].(map[string]any)
-		if !isObject || meta["disable"] == true || o.Kind == gateway.StreamRoutes {
+		if !isObject || meta["disable"] == true {
 			continue
 		}
 		problems = append(problems, schema.ForPlugin(plugin).For(inConsumer && plugin.Auth).Problems(at, config)...)

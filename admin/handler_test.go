@@ -38,7 +38,7 @@ func TestAnswersComeWithTheirFields(t *testing.T) {
 		{"POST", "/apisix/admin/consumers", "{}", 405, "v3", "application/json", ""},
 		{"GET", "/apisix/admin/plugins/list", "", 200, "", "application/json", ""},
 		{"GET", "/apisix/admin/plugins/list?subsystem=tcp", "", 400, "", "application/json", "invalid subsystem passed"},
-		{"GET", "/apisix/admin/plugins/list?subsystem=stream", "", 200, "", "application/json", "[]\n"},
+		{"GET", "/apisix/admin/plugins/list?subsystem=stream", "", 200, "", "application/json", `["ip-restriction","limit-conn","mqtt-proxy","traffic-split"]` + "\n"},
 		{"PUT", "/apisix/admin/plugins/reload", "", 200, "", "application/json", "done"},
 		{"GET", "/apisix/admin/plugins", "", 404, "v3", "application/json", ""},
 		{"GET", "/apisix/admin/schema/route", "", 200, "v3", "application/json", ""},

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/andogate/ando/admin/schema"
+	"github.com/andogate/ando/modules/gateway"
 )
 
 // descriptions serve the resources that can only be read. rest is the path behind the first segment.
@@ -27,7 +28,23 @@ const (
 	subsystemStream = "stream"
 )
 
-// subsystem returns the half of APISIX's plugins that is asked for. None that is built is for streams yet.
+// pluginsOf are the plugins that objects of a kind may use.
+func (h *Handler) pluginsOf(kind gateway.Kind) gateway.Plugins {
+	if kind == gateway.StreamRoutes {
+		return h.streamPlugins
+	}
+	return h.plugins
+}
+
+// built are the plugins of one half that are built.
+func (h *Handler) built(half string) gateway.Plugins {
+	if half == subsystemStream {
+		return h.streamPlugins
+	}
+	return h.plugins
+}
+
+// subsystem returns the half of APISIX's plugins that is asked for.
 func subsystem(query url.Values) (name string, known bool) {
 	name = query.Get("subsystem")
 	if name == "" {
@@ -103,17 +120,15 @@ func (h *Handler) describeAll(half string) map[string]schema.Description {
 	for name := range schema.Catalog(half == subsystemStream) {
 		all[name], _ = h.describeOne(half, name)
 	}
-	if half == subsystemHTTP {
-		for name, plugin := range h.plugins {
-			all[name] = schema.Describe(plugin)
-		}
+	for name, plugin := range h.built(half) {
+		all[name] = schema.Describe(plugin)
 	}
 	return all
 }
 
 // describeOne describes a plugin, by what it says itself when it is built.
 func (h *Handler) describeOne(half, name string) (d schema.Description, ok bool) {
-	if plugin := h.plugins[name]; plugin != nil && half == subsystemHTTP {
+	if plugin := h.built(half)[name]; plugin != nil {
 		return schema.Describe(plugin), true
 	}
 	known := schema.Catalog(half == subsystemStream)[name]

@@ -23,11 +23,6 @@ func standIns() gateway.Plugins {
 			plugins[name] = standIn(d)
 		}
 	}
-	for name, d := range schema.Catalog(true) {
-		if plugins[name] == nil {
-			plugins[name] = standIn(d)
-		}
-	}
 	return plugins
 }
 

@@ -15,7 +15,7 @@ import (
 
 // optionWords are what the global option knows besides the objects.
 var optionWords = []string{
-	"admin", "cache_zone", "certificate_wait", "config_api", "control", "discovery", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "trusted_addresses", "trusted_certificates",
+	"admin", "cache_zone", "certificate_wait", "config_api", "control", "discovery", "fallback_sni", "lane", "plugins", "plugin_metadata", "route", "router", "show_upstream_status", "status", "store", "stream", "trusted_addresses", "trusted_certificates",
 }
 
 // parseOption reads the global option, which becomes the ando app:
@@ -34,6 +34,12 @@ var optionWords = []string{
 //		fallback_sni <name>
 //		config_api <address>|off
 //		certificate_wait <duration>
+//		stream {
+//			tcp <address> [tls]
+//			udp <address>
+//			plugins <name...>
+//			grace_period <duration>
+//		}
 //		cache_zone <name> {
 //			path <folder>
 //			size <size>
@@ -95,6 +101,8 @@ func parseOptionWord(d *caddyfile.Dispenser, app *andocaddy.App, ids routeIDs) (
 		return parseCacheZone(d, app)
 	case "discovery":
 		return parseDiscovery(d, app)
+	case "stream":
+		return parseStream(d, app)
 	case "config_api":
 		if !d.AllArgs(&app.ConfigAPI) {
 			return d.Errf("config_api takes the address of Caddy's admin endpoint, or off")

@@ -27,6 +27,8 @@ import (
 type Config struct {
 	Gateway *gateway.Gateway
 	Plugins gateway.Plugins
+	// StreamPlugins are those of stream routes; nil is every registered one.
+	StreamPlugins gateway.Plugins
 	// Health has the checkers of the gateway's upstreams; nil has none.
 	Health *health.Pool
 	// Discovery has the nodes that registries tell of; nil has none.

@@ -250,9 +250,12 @@ func TestSchemas(t *testing.T) {
 	if keyAuth["type"] != "auth" || keyAuth["priority"] != 2500.0 || keyAuth["consumer_schema"] == nil || keyAuth["built"] != nil {
 		t.Errorf("got %v", keyAuth)
 	}
-	// What is not built is described and marked.
-	if mqtt, _ := got.StreamPlugins["mqtt-proxy"].(map[string]any); mqtt["schema"] == nil || mqtt["built"] != false {
+	if mqtt, _ := got.StreamPlugins["mqtt-proxy"].(map[string]any); mqtt["priority"] != 1000.0 || mqtt["built"] != nil {
 		t.Errorf("got %v", mqtt)
+	}
+	// What is not built is described and marked.
+	if gm := got.Plugins["gm"]; gm["schema"] == nil || gm["built"] != false {
+		t.Errorf("got %v", gm)
 	}
 }
 

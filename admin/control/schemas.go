@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/andogate/ando/admin/schema"
+	"github.com/andogate/ando/modules/gateway"
 )
 
 // mainSchemas are those that /v1/schema lists besides the plugins'.
@@ -37,6 +38,13 @@ func (h *Handler) schemas(*http.Request) (any, error) {
 	}
 	for name, plugin := range h.cfg.Plugins {
 		answer.Plugins[name] = schema.Describe(plugin)
+	}
+	stream := h.cfg.StreamPlugins
+	if stream == nil {
+		stream = gateway.RegisteredStreamPlugins()
+	}
+	for name, plugin := range stream {
+		answer.StreamPlugins[name] = schema.Describe(plugin)
 	}
 	return answer, nil
 }

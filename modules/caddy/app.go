@@ -4,6 +4,7 @@ package andocaddy
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,6 +75,9 @@ type App struct {
 	// resolver_timeout. Default: services by dns alone, and names with the system's resolver every 10s.
 	Discovery json.RawMessage `json:"discovery,omitempty"`
 
+	// Where connections for stream routes come in. Default: nowhere, and the Admin API has no stream routes.
+	Stream *StreamConfig `json:"stream,omitempty"`
+
 	// Where plugins that cache responses keep them, besides disk_cache_one and memory_cache, which are always there.
 	CacheZones []CacheZone `json:"cache_zones,omitempty"`
 
@@ -114,6 +118,11 @@ type App struct {
 	// policies are the TLS connection policies that servers have got for ssl objects.
 	policies map[*caddyhttp.Server][]sslPolicy
 	ssls     sslSource
+
+	// streamPlugins are those that stream routes may use; nil is all. streamTLS is what TLS that ends at a stream's listener is
+	// done with, if any does.
+	streamPlugins gateway.Plugins
+	streamTLS     *tls.Config
 
 	// automates says that a site with automatic HTTPS has the gateway. carried are the names that the config before had and
 	// this one does not, which tls manages from the start.
@@ -196,6 +205,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionPlugins(); err != nil {
 		return fmt.Errorf("plugins: %w", err)
 	}
+	if err := a.provisionStream(ctx); err != nil {
+		return fmt.Errorf("stream: %w", err)
+	}
 	if a.CertificateWait == 0 {
 		a.CertificateWait = defaultCertificateWait
 	}
@@ -207,7 +219,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.settings = settings
-	a.compiler = &table.Compiler{Router: a.Router, Plugins: a.plugins, Log: newestLog}
+	a.compiler = &table.Compiler{Router: a.Router, Plugins: a.plugins, StreamPlugins: a.streamPlugins, Log: newestLog}
 	return a.declare(a.Objects)
 }
 
@@ -341,6 +353,7 @@ func (a *App) Start() (err error) {
 	cfg := a.Admin.handlerConfig(running.gateway, a.compiler, a.plugins)
 	cfg.Standalone, cfg.Secrets = running.document, fetching{running}
 	cfg.Settle = running.certifier.Settle
+	cfg.Stream, cfg.StreamPlugins = a.Stream != nil, a.streamPlugins
 	handler, err := admin.New(cfg)
 	if err != nil {
 		detach()
@@ -351,11 +364,21 @@ func (a *App) Start() (err error) {
 		detach()
 		return errors.Join(fmt.Errorf("admin: %w", err), running.leave())
 	}
-	control, err := a.Control.listen(running, a.plugins, a.log)
+	control, err := a.Control.listen(running, a.plugins, a.streamPlugins, a.log)
 	if err != nil {
 		lease.release()
 		detach()
 		return errors.Join(fmt.Errorf("control: %w", err), running.leave())
+	}
+	releaseStreams, err := a.leaseStreams(running.streams)
+	if err != nil {
+		lease.release()
+		control.release()
+		detach()
+		return errors.Join(err, running.leave())
+	}
+	if a.Stream != nil {
+		running.grace.Store(int64(a.Stream.GracePeriod))
 	}
 	if err := a.manageCarried(); err != nil {
 		a.log.Error("certificates for hosts of routes cannot be managed", zap.Error(err))
@@ -365,6 +388,7 @@ func (a *App) Start() (err error) {
 	running.certifier.reloader.Ask()
 	a.release = sync.OnceFunc(func() {
 		started.remove(a)
+		releaseStreams()
 		detach()
 		// What the Admin API is doing for somebody needs the gateway until it is done. A reload does not wait for that;
 		// a process that exits does.

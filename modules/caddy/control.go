@@ -89,13 +89,13 @@ func apiAddress(text string, port uint) (address, host string, err error) {
 }
 
 // listen begins to serve the control API of a gateway. The lease is nil when there is none.
-func (c *ControlConfig) listen(r *running, plugins gateway.Plugins, log *zap.Logger) (*adminLease, error) {
+func (c *ControlConfig) listen(r *running, plugins, streamPlugins gateway.Plugins, log *zap.Logger) (*adminLease, error) {
 	if c.Disabled {
 		return nil, nil
 	}
 	local := loopback(c.host)
 	handler, err := control.New(control.Config{
-		Gateway: r.gateway, Plugins: plugins, Health: r.health, Discovery: r.discovery.Pool, AnyHost: !local, Log: newestLog,
+		Gateway: r.gateway, Plugins: plugins, StreamPlugins: streamPlugins, Health: r.health, Discovery: r.discovery.Pool, AnyHost: !local, Log: newestLog,
 	})
 	if err != nil {
 		return nil, err

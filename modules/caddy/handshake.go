@@ -99,14 +99,26 @@ func protocolRange(versions, offered []uint16) string {
 	if len(versions) == 0 {
 		return protocolsDefault
 	}
-	low, high := versions[0], versions[len(versions)-1]
-	if int(high-low) == len(versions)-1 {
-		return versionNames[low] + "-" + versionNames[high]
+	low, high := versionRange(versions, offered)
+	return versionNames[low] + "-" + versionNames[high]
+}
+
+// versionRange returns the ends of the range that protocolRange names.
+func versionRange(versions, offered []uint16) (low, high uint16) {
+	low, high = versions[0], versions[len(versions)-1]
+	switch {
+	case int(high-low) == len(versions)-1:
+		return low, high
+	case slices.Contains(offered, high):
+		return high, high
 	}
-	if slices.Contains(offered, high) {
-		low = high
-	}
-	return versionNames[low] + "-" + versionNames[low]
+	return low, low
+}
+
+// legacyCipherSuites are all that TLS 1.1 has.
+var legacyCipherSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
 }
 
 // UnmarshalCaddyfile reads `ando`.
@@ -265,10 +277,7 @@ func (a *App) finishPolicy(p sslPolicy) {
 		config.MinVersion, config.MaxVersion = p.low, p.high
 	}
 	if p.low == tls.VersionTLS11 {
-		// Nothing else is known to it.
-		config.CipherSuites = append(slices.Clip(config.CipherSuites),
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA)
+		config.CipherSuites = append(slices.Clip(config.CipherSuites), legacyCipherSuites...)
 	}
 	switch p.client {
 	case clientRequire:

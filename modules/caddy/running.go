@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/nethttp"
 	"github.com/andogate/ando/modules/secret"
+	"github.com/andogate/ando/modules/stream"
 	"github.com/andogate/ando/modules/table"
 	"github.com/andogate/ando/modules/upstream/health"
 )
@@ -27,6 +29,9 @@ type running struct {
 	server  *nethttp.Server
 	// health checks the nodes of the upstreams in the gateway's table.
 	health *health.Pool
+	// streams carries the connections of stream routes. When it ends they may go on for so many nanoseconds as grace has.
+	streams *stream.Proxy
+	grace   atomic.Int64
 	// document is what the store's objects come from, or nil when they are written one by one.
 	document *standalone.State
 	// secrets keeps what the objects refer to resolved, until rest is called.
@@ -76,6 +81,7 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 		key: store.StoreKey(), gateway: g, document: newDocument(store),
 		server:    nethttp.New(nethttp.Config{Gateway: g, ClientAddr: clientAddr, Ended: summarize}),
 		health:    health.NewPool(newestLog),
+		streams:   stream.New(g, newestLog),
 		secrets:   &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
 		discovery: &table.Discovery{Gateway: g, Pool: nodesOf(store), Log: newestLog},
 	}
@@ -137,6 +143,9 @@ func (r *running) leave() error {
 
 // Destruct closes the store. The pool calls it when the last user has left.
 func (r *running) Destruct() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.grace.Load()))
+	r.streams.Close(ctx)
+	cancel()
 	r.certifier.end()
 	r.rest()
 	r.discovery.Pool.Close()

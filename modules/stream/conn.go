@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -167,7 +168,8 @@ func (c *conn) ReadBody(int64) ([]byte, error) { return nil, gateway.ErrNoPrerea
 func (c *conn) relay() {
 	c.ways.Store(2)
 	c.touch()
-	c.watch = time.AfterFunc(c.idle, c.checkIdle)
+	c.watch = newWatch(c.checkIdle)
+	c.watch.Reset(c.idle)
 	go c.carry(c.node, c.client)
 	go c.carry(c.client, c.node)
 }
@@ -193,6 +195,9 @@ func (c *conn) touch() { c.moved.Store(int64(sinceStart())) }
 var processStart = time.Now()
 
 func sinceStart() time.Duration { return time.Since(processStart) }
+
+// newWatch returns a timer that is not set, so that who sets it already has it.
+func newWatch(check func()) *time.Timer { return time.AfterFunc(math.MaxInt64, check) }
 
 // checkIdle ends the connection when nothing has moved for too long, and looks again later otherwise.
 func (c *conn) checkIdle() {

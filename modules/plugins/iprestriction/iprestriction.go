@@ -21,6 +21,7 @@ const name = "ip-restriction"
 
 func init() {
 	gateway.RegisterPlugin(&gateway.Plugin{Name: name, Priority: 3000, Version: 0.1, Schema: configSchema, New: compile})
+	gateway.RegisterStreamPlugin(&gateway.Plugin{Name: name, Priority: 3000, Version: 0.1, Schema: configSchema, New: compile})
 }
 
 // restriction is one compiled config. It is immutable.

@@ -22,6 +22,9 @@ import (
 //go:embed schema.json
 var configSchema []byte
 
+//go:embed stream.json
+var streamSchema []byte
+
 const name = "limit-conn"
 
 func init() {
@@ -32,6 +35,7 @@ func init() {
 		Schema:   configSchema,
 		New:      compile,
 	})
+	gateway.RegisterStreamPlugin(&gateway.Plugin{Name: name, Priority: 1003, Version: 0.1, Schema: streamSchema, New: compile})
 }
 
 // limitConn is one compiled config. It is immutable but for unit; what is under way is counted in the process or in Redis.
@@ -78,6 +82,10 @@ func compile(env gateway.Env, config json.RawMessage) (any, error) {
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("limit-conn: %w", err)
+	}
+	if c.RejectedCode == 0 {
+		// A stream's config has none, and its client sees none.
+		c.RejectedCode = 503
 	}
 	rejected, err := limit.NewRejection(c.RejectedCode, c.RejectedMsg)
 	if err != nil {

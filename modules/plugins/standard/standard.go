@@ -36,6 +36,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/limitcount"
 	_ "github.com/andogate/ando/modules/plugins/limitreq"
 	_ "github.com/andogate/ando/modules/plugins/mocking"
+	_ "github.com/andogate/ando/modules/plugins/mqttproxy"
 	_ "github.com/andogate/ando/modules/plugins/multiauth"
 	_ "github.com/andogate/ando/modules/plugins/oasvalidator"
 	_ "github.com/andogate/ando/modules/plugins/opa"

@@ -4,8 +4,10 @@ package standard
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +21,12 @@ var extensions = map[string]bool{"zstd": true}
 // TestContract holds every plugin to what APISIX says of its own of that name: the schemas but for their descriptions,
 // the defaults, limits and encrypted fields among them, and where in a chain it runs.
 func TestContract(t *testing.T) {
-	catalog := schema.Catalog(false)
-	for name, plugin := range gateway.RegisteredPlugins() {
+	t.Run("http", func(t *testing.T) { checkContract(t, gateway.RegisteredPlugins(), schema.Catalog(false)) })
+	t.Run("stream", func(t *testing.T) { checkContract(t, gateway.RegisteredStreamPlugins(), schema.Catalog(true)) })
+}
+
+func checkContract(t *testing.T, plugins gateway.Plugins, catalog map[string]*schema.PluginDescription) {
+	for name, plugin := range plugins {
 		t.Run(name, func(t *testing.T) {
 			want := catalog[name]
 			if want == nil {
@@ -42,9 +48,16 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// names lists the plugins of requests and of streams.
+func names() []string {
+	all := gateway.RegisteredPlugins()
+	maps.Copy(all, gateway.RegisteredStreamPlugins())
+	return slices.Sorted(maps.Keys(all))
+}
+
 // TestEachHasItsManual: a folder of a plugin has a README that names it.
 func TestEachHasItsManual(t *testing.T) {
-	for name := range gateway.RegisteredPlugins() {
+	for _, name := range names() {
 		folder := strings.ReplaceAll(name, "-", "")
 		manual, err := os.ReadFile("../" + folder + "/README.md")
 		if err != nil {
@@ -65,7 +78,7 @@ func TestReadmeNamesThem(t *testing.T) {
 	}
 	_, row, _ := strings.Cut(string(readme), "\n| Plugins | ")
 	row, _, _ = strings.Cut(row, "\n")
-	for name := range gateway.RegisteredPlugins() {
+	for _, name := range names() {
 		if !strings.Contains(row, "`"+name+"`") {
 			t.Errorf("README does not name %s", name)
 		}

@@ -27,6 +27,7 @@ func init() {
 		Schema:   configSchema,
 		New:      compile,
 	})
+	gateway.RegisterStreamPlugin(&gateway.Plugin{Name: name, Priority: 966, Version: 0.1, Schema: configSchema, New: compile})
 }
 
 // trafficSplit is one compiled config. It is immutable but for its turns.
