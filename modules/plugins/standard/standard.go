@@ -16,6 +16,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/cors"
 	_ "github.com/andogate/ando/modules/plugins/csrf"
 	_ "github.com/andogate/ando/modules/plugins/datamask"
+	_ "github.com/andogate/ando/modules/plugins/degraphql"
 	_ "github.com/andogate/ando/modules/plugins/echo"
 	_ "github.com/andogate/ando/modules/plugins/errorpage"
 	_ "github.com/andogate/ando/modules/plugins/exampleplugin"
