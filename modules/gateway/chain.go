@@ -155,6 +155,11 @@ func (c *Chain) Entry(plugin *Plugin) (Entry, bool) {
 	return Entry{}, false
 }
 
+// Carries reports whether the plugin takes part in the exchange: by its route, its consumer or a global rule.
+func (x *Exchange) Carries(plugin *Plugin) bool {
+	return x.chain.Has(plugin) || x.Table.Globals().Has(plugin)
+}
+
 func (c *Chain) find(plugin *Plugin) *hook {
 	if c == nil {
 		return nil

@@ -24,6 +24,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/forwardauth"
 	_ "github.com/andogate/ando/modules/plugins/graphqllimitcount"
 	_ "github.com/andogate/ando/modules/plugins/grpctranscode"
+	_ "github.com/andogate/ando/modules/plugins/grpcweb"
 	_ "github.com/andogate/ando/modules/plugins/graphqlproxycache"
 	_ "github.com/andogate/ando/modules/plugins/gzip"
 	_ "github.com/andogate/ando/modules/plugins/hmacauth"
