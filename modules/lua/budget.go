@@ -23,7 +23,7 @@ var (
 	// OnLoop bounds what runs where it is called, on an event loop too: some milliseconds at the very worst.
 	OnLoop = Limits{Steps: 100_000, Bytes: 16 << 20}
 	// Apart bounds what runs on a goroutine of its own.
-	Apart = Limits{Steps: 10_000_000, Bytes: 256 << 20}
+	Apart = Limits{Steps: 10_000_000, Bytes: 64 << 20}
 )
 
 const (
