@@ -25,7 +25,8 @@ const (
 )
 
 // Pool probes the nodes of the upstreams that are in use. It is safe for concurrent use. One goroutine waits for whatever
-// is due next, whatever the number of nodes; each probe under way has one more, and a few wait for the next.
+// is due next, whatever the number of nodes; one makes the connections of tcp probes, each other probe under way
+// has one more, and a few wait for the next.
 type Pool struct {
 	newest func() *zap.Logger
 	life   context.Context
@@ -36,6 +37,8 @@ type Pool struct {
 	jobs  chan func()
 	idle  atomic.Int64
 	ended sync.WaitGroup
+	// knocks makes tcp probes; nil has them dialled as others are.
+	knocks *knocker
 
 	mu      sync.Mutex
 	records map[string]*record
@@ -54,6 +57,9 @@ func NewPool(log func() *zap.Logger) *Pool {
 	p := &Pool{newest: log, woken: make(chan struct{}, 1), jobs: make(chan func()), records: make(map[string]*record)}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.ended.Go(p.schedule)
+	if p.knocks = newKnocker(); p.knocks != nil {
+		p.ended.Go(p.knocks.run)
+	}
 	return p
 }
 
@@ -207,6 +213,9 @@ func (p *Pool) Close() {
 	}
 	p.mu.Unlock()
 	p.stop()
+	if p.knocks != nil {
+		p.knocks.close()
+	}
 	p.ended.Wait()
 }
 
@@ -254,7 +263,7 @@ func (p *Pool) begin(now time.Time) time.Duration {
 	return time.Hour
 }
 
-// launch probes a target on a goroutine of its own.
+// launch probes a target. What waits does so on another goroutine.
 func (p *Pool) launch(t *target, now time.Time) {
 	r := t.record
 	p.probing++
@@ -262,6 +271,15 @@ func (p *Pool) launch(t *target, now time.Time) {
 	t.probing, t.probed = true, now
 	version, node, conn := r.version, t.node, t.kept
 	t.kept = nil
+	if at, ok := t.knockAt(); ok && p.knocks != nil {
+		doubt := !settled(node.State.Health.Load(), success)
+		p.knocks.add(&knock{to: at, deadline: now.Add(version.config.Active.Timeout), doubt: doubt, done: func(err error) {
+			e, reason := version.outcome(0, err)
+			p.record(t, version, node, e, reason)
+			p.land(t, version, nil)
+		}})
+		return
+	}
 	job := func() {
 		e, reason, conn := version.probe(p.life, &t.flight, node, conn)
 		if p.life.Err() == nil {

@@ -78,17 +78,27 @@ func (c *Checker) probe(ctx context.Context, f *flight, node *gateway.Node, befo
 		// The node may have closed a connection that it took for idle.
 		status, after, err = c.ask(ctx, f, node, nil, deadline)
 	}
+	if err != nil {
+		after = nil
+	}
+	e, reason := c.outcome(status, err)
+	return e, reason, after
+}
+
+// outcome returns what a probe counts as and what happened. status is that of an http probe without an error.
+func (c *Checker) outcome(status int, err error) (event, string) {
+	a := &c.config.Active
 	switch {
 	case err == nil && a.Type == "tcp":
-		return event{success, a.successes}, "connected", nil
+		return event{success, a.successes}, "connected"
 	case err == nil:
-		return a.status(status), "status " + strconv.Itoa(status), after
+		return a.status(status), "status " + strconv.Itoa(status)
 	case errors.Is(err, errNotHTTP):
-		return event{httpFailure, a.httpFailures}, err.Error(), nil
+		return event{httpFailure, a.httpFailures}, err.Error()
 	case isTimeout(err):
-		return event{timeoutFailure, a.timeouts}, fmt.Sprintf("no answer within %v", a.Timeout), nil
+		return event{timeoutFailure, a.timeouts}, fmt.Sprintf("no answer within %v", a.Timeout)
 	}
-	return event{tcpFailure, a.tcpFailures}, err.Error(), nil
+	return event{tcpFailure, a.tcpFailures}, err.Error()
 }
 
 func isTimeout(err error) bool {
