@@ -22,9 +22,12 @@ type Chunk struct {
 // Load compiles a source. The error is LuaJIT's where the syntax is wrong, and begins with the name that LuaJIT gives the
 // source, and the line. A source that names a part of ngx or of APISIX's core that is not there is refused too, as far as
 // that can be told without running it.
-func Load(source string) (*Chunk, error) { return load(source, syntax.ChunkName(source)) }
+func Load(source string) (*Chunk, error) {
+	return loadAs(source, syntax.ChunkName(source), new(scanner))
+}
 
-func load(source, name string) (chunk *Chunk, err error) {
+// loadAs compiles a source under a name.
+func loadAs(source, name string, s *scanner) (chunk *Chunk, err error) {
 	if err := syntax.Check(source); err != nil {
 		return nil, err
 	}
@@ -38,7 +41,7 @@ func load(source, name string) (chunk *Chunk, err error) {
 	if err != nil {
 		return nil, parseError(name, err)
 	}
-	s := scanner{chunk: name}
+	s.chunk = name
 	s.block(statements)
 	if s.err != nil {
 		return nil, s.err
@@ -77,6 +80,8 @@ type scanner struct {
 	scopes []map[string]*library
 	// assigned are the globals that the chunk makes its own.
 	assigned map[string]bool
+	// anyName says that globals may be anything.
+	anyName bool
 }
 
 func (s *scanner) refuse(format string, args ...any) {
@@ -296,7 +301,7 @@ func (s *scanner) concat(e *ast.StringConcatOpExpr) ast.Expr {
 
 // global refuses globals of Lua that the sandbox lacks.
 func (s *scanner) global(name string) {
-	if _, local := s.lookup(name); local || s.assigned[name] {
+	if _, local := s.lookup(name); local || s.assigned[name] || s.anyName {
 		return
 	}
 	if instead, missing := missingGlobals[name]; missing {
@@ -343,7 +348,7 @@ func (s *scanner) required(e ast.Expr) (name string, ok bool) {
 func (s *scanner) library(e ast.Expr) *library {
 	switch e := e.(type) {
 	case *ast.IdentExpr:
-		if is, local := s.lookup(e.Value); local || s.assigned[e.Value] {
+		if is, local := s.lookup(e.Value); local || s.assigned[e.Value] || s.anyName {
 			return is
 		}
 		return globals[e.Value]
