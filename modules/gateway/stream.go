@@ -78,3 +78,16 @@ func (x *Exchange) Admit() (ok bool) {
 	_, stop := x.chooseUpstream()
 	return !stop
 }
+
+// Release finishes the exchange of a connection that has its node, when no Log hook waits for the end: a connection lasts, and
+// an exchange is large. It returns the node, which the connection counts for until the caller says otherwise with
+// Node.State.InFlight; nil says that the exchange goes on.
+func (x *Exchange) Release() *Node {
+	if x.chain != nil && len(x.chain.loggers) > 0 {
+		return nil
+	}
+	node := x.Forward.Node
+	x.Forward.Node = nil
+	x.Finish()
+	return node
+}

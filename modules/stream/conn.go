@@ -20,7 +20,10 @@ import (
 // goroutine.
 type conn struct {
 	proxy *Proxy
-	x     *gateway.Exchange
+	// x is nil before the connection is looked at, and again when nothing of it is needed any more.
+	x *gateway.Exchange
+	// counted is a node for which the connection counts, when x does not do that any more.
+	counted *gateway.Node
 
 	// client is the client's connection: a *net.TCPConn, or a *tls.Conn on one. node is the node's, nil before there is one.
 	client, node halfCloser
@@ -166,6 +169,10 @@ func (c *conn) ReadBody(int64) ([]byte, error) { return nil, gateway.ErrNoPrerea
 // relay carries bytes both ways. Each way has a goroutine of its own, since the one that connected has needed a larger stack
 // than one that waits.
 func (c *conn) relay() {
+	if c.counted = c.x.Release(); c.counted != nil {
+		recycle(c.x)
+		c.x = nil
+	}
 	c.ways.Store(2)
 	c.touch()
 	c.watch = newWatch(c.checkIdle)
@@ -251,6 +258,9 @@ func (c *conn) close() {
 	if c.x != nil {
 		c.proxy.finish(c.x)
 		c.x = nil
+	}
+	if c.counted != nil {
+		c.counted.State.InFlight.Add(-1)
 	}
 	c.proxy.leave(c)
 }

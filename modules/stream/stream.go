@@ -118,9 +118,20 @@ func (p *Proxy) begin(local, client net.Addr, wire gateway.Wire) *gateway.Exchan
 	return x
 }
 
-// finish ends an exchange and says in the log what kept it from being served.
+// finish ends an exchange.
 func (p *Proxy) finish(x *gateway.Exchange) {
 	x.Finish()
+	p.report(x)
+	recycle(x)
+}
+
+func recycle(x *gateway.Exchange) {
+	x.Reset()
+	exchanges.Put(x)
+}
+
+// report says in the log what kept a connection from being served.
+func (p *Proxy) report(x *gateway.Exchange) {
 	blame := x.Blamed()
 	level := zap.DebugLevel
 	if blame.By == gateway.ByUpstream || blame.By == gateway.ByGateway {
@@ -136,6 +147,4 @@ func (p *Proxy) finish(x *gateway.Exchange) {
 				zap.Stringer("failed_by", blame.By), zap.String("phase", string(blame.Phase)), zap.String("reason", blame.Reason))
 		}
 	}
-	x.Reset()
-	exchanges.Put(x)
 }
