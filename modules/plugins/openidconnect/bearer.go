@@ -47,6 +47,9 @@ func (rp *relyingParty) bearer(x *gateway.Exchange, v *visit, token string) gate
 			admitted.add(known)
 		}
 	}
+	if !rp.BearerOnly {
+		rp.sessions.hideAny(x)
+	}
 	rp.tell(x, token, known.userinfo)
 	auth.SetExternalUser(x, known.user)
 	return gateway.Continue

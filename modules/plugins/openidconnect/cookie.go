@@ -154,14 +154,15 @@ func (ss *sessions) open(x *gateway.Exchange, v *visit) (*session, error) {
 	if ss.store == nil {
 		return ss.unseal(sealed, sealedSession, x.Start), nil
 	}
-	id, err := ss.aead.Open(nil, nil, sealed, sealedID)
-	if err != nil {
+	id := ss.content(sealed, sealedID)
+	if id == nil {
 		return nil, nil
 	}
 	if v.ctx == nil {
 		return nil, errWait
 	}
-	if sealed, err = ss.store.load(v.ctx, id); err != nil || sealed == nil {
+	sealed, err := ss.store.load(v.ctx, id)
+	if err != nil || sealed == nil {
 		return nil, err
 	}
 	s := ss.unseal(sealed, id, x.Start)
@@ -171,13 +172,18 @@ func (ss *sessions) open(x *gateway.Exchange, v *visit) (*session, error) {
 	return s, nil
 }
 
-// unseal returns a session that has been sealed for a purpose; nil when it is not one, or its time is over. It uses sealed.
-func (ss *sessions) unseal(sealed, purpose []byte, now time.Time) *session {
+// content returns what has been sealed for a purpose, nil when it has not been. It uses sealed.
+func (ss *sessions) content(sealed, purpose []byte) []byte {
 	text, err := ss.aead.Open(sealed[:0], nil, sealed, purpose)
 	if err != nil {
 		return nil
 	}
-	s, err := decodeSession(text)
+	return text
+}
+
+// unseal returns a session that has been sealed for a purpose; nil when it is not one, or its time is over. It uses sealed.
+func (ss *sessions) unseal(sealed, purpose []byte, now time.Time) *session {
+	s, err := decodeSession(ss.content(sealed, purpose))
 	if err != nil || ss.isOver(s, now.Unix()) {
 		return nil
 	}
@@ -334,7 +340,18 @@ func (ss *sessions) forget(ctx context.Context, s *session) error {
 	return ss.store.drop(ctx, id)
 }
 
-// hide keeps the cookies from the node: who has them has the session.
+// hideAny keeps a session's cookies from the node when the request comes in without it.
+func (ss *sessions) hideAny(x *gateway.Exchange) {
+	purpose := sealedSession
+	if ss.store != nil {
+		purpose = sealedID
+	}
+	if sealed := ss.read(x); sealed != nil && ss.content(sealed, purpose) != nil {
+		ss.hide(x)
+	}
+}
+
+// hide keeps the cookies of a session from the node: who has them has the session. Another's of the same name stay.
 func (ss *sessions) hide(x *gateway.Exchange) {
 	for i := 1; i <= maxCookies; i++ {
 		if _, found := x.Request.Cookie(ss.nameOf(i)); !found && i > 1 {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -122,6 +123,7 @@ func (rp *relyingParty) unauthenticated(x *gateway.Exchange, v *visit, s *sessio
 	case "deny":
 		return x.Exit(http.StatusUnauthorized, nil)
 	case "pass":
+		rp.sessions.hideAny(x)
 		return gateway.Continue
 	}
 	return rp.login(x, v, s, targetOf(x), false)
@@ -199,6 +201,9 @@ func (rp *relyingParty) login(x *gateway.Exchange, v *visit, s *session, target 
 		params.Set("prompt", "none")
 	}
 	for name, value := range rp.AuthorizationParams {
+		if number, ok := value.(float64); ok {
+			value = strconv.FormatFloat(number, 'f', -1, 64)
+		}
 		params.Set(name, fmt.Sprint(value))
 	}
 	if rp.client.dpop != nil {

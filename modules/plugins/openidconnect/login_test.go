@@ -16,7 +16,7 @@ import (
 // TestAuthorizationRequest: what the provider is asked, and what the token endpoint is told.
 func TestAuthorizationRequest(t *testing.T) {
 	p := newFakeProvider(t)
-	v := newVisitor(t, p.loginConfig(`,"scope":"openid email","use_pkce":true,"authorization_params":{"ui_locales":"de","max_age":7}`))
+	v := newVisitor(t, p.loginConfig(`,"scope":"openid email","use_pkce":true,"authorization_params":{"ui_locales":"de","max_age":12345678}`))
 	v.https = true
 	a := v.get("/page?x=1")
 	if a.status != 302 || !strings.HasPrefix(a.location.String(), p.URL+"/authorize?") || a.header.Get("Cache-Control") != "no-cache, no-store, max-age=0" {
@@ -25,7 +25,7 @@ func TestAuthorizationRequest(t *testing.T) {
 	q := a.location.Query()
 	for name, want := range map[string]string{
 		"client_id": "web", "response_type": "code", "scope": "openid email", "redirect_uri": "https://shop.test:8080/back",
-		"code_challenge_method": "S256", "ui_locales": "de", "max_age": "7",
+		"code_challenge_method": "S256", "ui_locales": "de", "max_age": "12345678",
 	} {
 		if q.Get(name) != want {
 			t.Errorf("%s: got %q, want %q", name, q.Get(name), want)
@@ -275,6 +275,17 @@ func TestUnauthAction(t *testing.T) {
 	a := v.get("/", "X-Access-Token", "forged", "X-Userinfo", "forged")
 	if a.status != 0 || a.node.Get("X-Access-Token") != "" || a.node.Get("X-Userinfo") != "" || a.user != "" {
 		t.Errorf("pass: got %d %v", a.status, a.node)
+	}
+	// A session that is over is no more the node's than one that counts; what is not a session may be the node's own.
+	begun := newVisitor(t, p.loginConfig(""))
+	begun.login("/page")
+	v.cookies = begun.cookies
+	if a := v.get("/", "Cookie", "a=b"); a.status != 0 || strings.Join(a.node.Values("Cookie"), "; ") != "a=b" {
+		t.Errorf("pass: the node saw %q", a.node.Values("Cookie"))
+	}
+	v.cookies = map[string]string{"session": "1own"}
+	if a := v.get("/"); a.node.Get("Cookie") != "session=1own" {
+		t.Errorf("pass: the node saw %q", a.node.Values("Cookie"))
 	}
 }
 

@@ -34,7 +34,8 @@ func (rp *relyingParty) refresh(x *gateway.Exchange, v *visit, s *session) error
 		return err
 	}
 	now, before := x.Start, *s
-	key := sha256.Sum256(append(rp.scope[:], s.refreshToken...))
+	// Whatever else two configs say, they share sessions, and their refresh tokens.
+	key := sha256.Sum256([]byte(rp.Discovery + "\x00" + rp.ClientID + "\x00" + s.refreshToken))
 	t, err := refreshes.do(v.ctx, key, refreshedFor, func(ctx context.Context) (tokens, error) {
 		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {before.refreshToken}, "scope": {rp.Scope}}
 		t, err := rp.client.grant(ctx, m, form, before.nonce)

@@ -433,6 +433,13 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("got %v", node)
 		}
 	}
+	// A token beside a session: the token counts, and the node sees no session.
+	both := newVisitor(t, p.loginConfig(`,"use_jwks":true`))
+	both.logIn()
+	beside := both.bearer(p.sign(jose.RS256, rsaKey(), "rsa", p.accessClaims(claims{"sub": "rose"})))
+	if beside.status != 0 || !strings.Contains(beside.user, "rose") || beside.node.Get("X-ID-Token") != "" || beside.node.Get("Cookie") != "" {
+		t.Errorf("got %d %v", beside.status, beside.node)
+	}
 	// Either way of bringing a token, not both.
 	token := p.sign(jose.RS256, rsaKey(), "rsa", p.accessClaims(nil))
 	v := newVisitor(t, p.bearerConfig(`,"use_jwks":true,"access_token_in_authorization_header":true`))
