@@ -12,6 +12,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
 	_ "github.com/andogate/ando/modules/plugins/casauth"
+	_ "github.com/andogate/ando/modules/plugins/chaitinwaf"
 	_ "github.com/andogate/ando/modules/plugins/clientcontrol"
 	_ "github.com/andogate/ando/modules/plugins/consumerrestriction"
 	_ "github.com/andogate/ando/modules/plugins/cors"
