@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/andogate/ando/modules/gateway"
 	"github.com/andogate/ando/modules/gateway/gatewaytest"
 	"github.com/andogate/ando/modules/lane"
@@ -55,12 +57,18 @@ type exchangeRig struct {
 
 func newExchangeRig(tb testing.TB, plugins string, serving *lane.Serving) *exchangeRig {
 	tb.Helper()
+	return newExchangeRigWith(tb, plugins, "", serving)
+}
+
+// newExchangeRigWith is newExchangeRig for a request with more fields.
+func newExchangeRigWith(tb testing.TB, plugins, fields string, serving *lane.Serving) *exchangeRig {
+	tb.Helper()
 	objects := []gateway.Object{object(gateway.Routes, "r", fmt.Sprintf(
 		`{"uri":"/svc/*","plugins":{%s},"upstream":{"type":"roundrobin","nodes":{"127.0.0.1:1":1},"keepalive_pool":{"size":320,"idle_timeout":60,"requests":2000000000}}}`, plugins))}
 	for i := range 1000 {
 		name := fmt.Sprintf("c%d", i)
 		objects = append(objects, object(gateway.Consumers, name,
-			fmt.Sprintf(`{"username":%q,"plugins":{"key-auth":{"key":"key-%04d"}}}`, name, i)))
+			fmt.Sprintf(`{"username":%q,"plugins":{"key-auth":{"key":"key-%04d"},"jwt-auth":{"key":"jwt-%04[2]d","secret":%[3]q}}}`, name, i, tokenSecret)))
 	}
 	g := gatewaytest.Open(tb, objects...)
 	d := &wireless{}
@@ -72,7 +80,7 @@ func newExchangeRig(tb testing.TB, plugins string, serving *lane.Serving) *excha
 	rig := &exchangeRig{
 		driver: d, client: new(lane.Conn), serving: serving,
 		request: []byte("GET /svc/item?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8.5.0\r\n" +
-			"Accept: */*\r\napikey: key-0500\r\nX-Trace: 0123456789abcdef\r\n\r\n"),
+			"Accept: */*\r\napikey: key-0500\r\nX-Trace: 0123456789abcdef\r\n" + fields + "\r\n"),
 		response: []byte("HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 20:00:00 GMT\r\nContent-Type: text/plain\r\n" +
 			"Content-Length: 27\r\nX-Node: a\r\n\r\nhello from a node somewhere"),
 	}
@@ -125,6 +133,45 @@ func BenchmarkExchange(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				rig.exchange()
+			}
+		})
+	}
+}
+
+const tokenSecret = "the secret of everybody's tokens, which is long"
+
+// tokenField is the field with a token of one of the consumers, the n-th of many.
+func tokenField(tb testing.TB, n int) string {
+	tb.Helper()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"key": "jwt-0500", "exp": 1 << 33, "jti": fmt.Sprintf("%08d", n)}).
+		SignedString([]byte(tokenSecret))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return "Authorization: Bearer " + token + "\r\n"
+}
+
+// BenchmarkTokens measures requests with a JWT: on a route that does not look at it, with one token that is known, and with
+// so many that none is remembered.
+func BenchmarkTokens(b *testing.B) {
+	for name, plugins := range map[string]string{"plain": "", "known": `"jwt-auth":{}`, "verified": `"jwt-auth":{}`} {
+		b.Run(name, func(b *testing.B) {
+			field := tokenField(b, 0)
+			rig := newExchangeRigWith(b, plugins, field, new(lane.Serving))
+			requests := [][]byte{rig.request}
+			if name == "verified" {
+				for n := range 20_000 {
+					requests = append(requests, bytes.Replace(rig.request, []byte(field), []byte(tokenField(b, n+1)), 1))
+				}
+			}
+			rig.driver.engine.Tick(time.Now())
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				rig.request = requests[i%len(requests)]
+				rig.exchange()
+			}
+			if !bytes.HasPrefix(rig.driver.last, []byte("HTTP/1.1 200 OK\r\n")) {
+				b.Fatalf("answer is %q", rig.driver.last)
 			}
 		})
 	}
