@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Ando beside other proxies; README.md says how and what. Linux with at least two processors, Go, taskset.
 #
-#   bench.sh [--local] [all|baseline|plain|key-auth|stress|bodies|tls|newconn|ramp]...
+#   bench.sh [--local] [all|baseline|plain|key-auth|stress|bodies|tls|newconn|log|routes|slow|loops|ramp]...
 #
 # BENCH_DURATION     seconds of a run (2)
 # BENCH_CONNECTIONS  of plain and key-auth (200)

@@ -82,7 +82,7 @@ func compare() error {
 	o.Only = strings.Fields(only)
 	o.Scenarios = flag.Args()
 	if *configs {
-		return writeConfigs(o.templates, o.out)
+		return writeConfigs(o.templates, o.out, scenario{})
 	}
 	todo, err := scenarios(o.Scenarios, o.Connections)
 	if err != nil {
@@ -128,9 +128,6 @@ func (b *bench) prepare() (err error) {
 	if err := os.Chmod(b.dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeConfigs(b.templates, b.dir); err != nil {
-		return err
-	}
 	b.wrk, _ = exec.LookPath("wrk")
 	b.peers = b.found()
 	if len(b.peers) == 0 {
@@ -144,6 +141,10 @@ func (b *bench) measure(todo []scenario) (runs []run, err error) {
 	for _, s := range todo {
 		if s.generator == "wrk" && b.wrk == "" {
 			fmt.Fprintln(os.Stderr, s.name, "is left out: wrk is not installed")
+			continue
+		}
+		if b.Docker && (s.own() || s.slow > 0 || s.both) {
+			fmt.Fprintln(os.Stderr, s.name, "is left out: it needs peers that run here")
 			continue
 		}
 		more, err := b.scenario(s)
@@ -161,6 +162,9 @@ func (b *bench) scenario(s scenario) (runs []run, err error) {
 	if !s.direct {
 		taking = slices.DeleteFunc(slices.Clone(b.peers), func(p *peer) bool { return !p.can(s) })
 	}
+	if err := writeConfigs(b.templates, b.dir, s); err != nil {
+		return nil, err
+	}
 	if s.generator == "wrk" {
 		stop, err := b.startNode(s)
 		if err != nil {
@@ -169,7 +173,7 @@ func (b *bench) scenario(s scenario) (runs []run, err error) {
 		defer stop()
 	}
 	for _, p := range taking {
-		stop, err := b.start(p)
+		stop, err := b.start(p, s)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -204,6 +208,13 @@ func (b *bench) scenario(s scenario) (runs []run, err error) {
 
 // once measures one peer once.
 func (b *bench) once(p *peer, s scenario) (run, error) {
+	if s.slow > 0 {
+		stop, err := b.startSlow(p, s)
+		if err != nil {
+			return run{}, err
+		}
+		defer stop()
+	}
 	pids := tree(p.pid)
 	cpu, before := cpuTicks(pids), processors()
 	generate := b.load

@@ -70,13 +70,13 @@ func TestProcessTimes(t *testing.T) {
 // Each peer has a template, and each in Docker a service under the name that is looked for.
 func TestConfigs(t *testing.T) {
 	dir := t.TempDir()
-	if err := writeConfigs("../peers", dir); err != nil {
+	if err := writeConfigs("../peers", dir, scenario{}); err != nil {
 		t.Fatal(err)
 	}
 	compose := read("../docker-compose.yml")
 	for _, p := range (&bench{dir: dir}).known() {
 		text := read(filepath.Join(dir, p.config))
-		if !strings.Contains(text, "svc9") && p.hosts > 1 && p.name != "haproxy" {
+		if !strings.Contains(text, "svc9") && !p.one && p.name != "haproxy" {
 			t.Errorf("%s: %s has no routes:\n%.200s", p.name, p.config, text)
 		}
 		if p.lane != "" && !strings.Contains(text, "lane "+p.lane+"\n") {

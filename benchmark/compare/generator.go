@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -52,7 +53,7 @@ func (b *bench) load(p *peer, s scenario, duration time.Duration) (generated, er
 		"-target", p.address(s), "-node", nodeAddress, "-connections", strconv.Itoa(s.connections),
 		"-duration", duration.String(), "-body", strconv.Itoa(s.body),
 		// Numbers without a common divisor reach nearly every pair of host and prefix.
-		"-host", fmt.Sprintf("host{%d}.example.com", p.hosts), "-path", fmt.Sprintf("/svc{%d}/orders/1", prefixCount-1),
+		"-host", fmt.Sprintf("host{%d}.example.com", p.hosts(s)), "-path", fmt.Sprintf("/svc{%d}/orders/1", prefixCount-1),
 	}
 	if s.keyAuth {
 		args = append(args, "-path", "/auth/orders/1", "-header", fmt.Sprintf("apikey: key-{%d}", keyCount))
@@ -79,7 +80,7 @@ func (b *bench) runWrk(p *peer, s scenario, duration time.Duration) (generated, 
 	}
 	args := []string{
 		"-t1", fmt.Sprint("-c", s.connections), fmt.Sprintf("-d%ds", int(duration.Seconds())), "--latency", "--timeout", "2s",
-		"-H", fmt.Sprintf("Host: host%d.example.com", p.hosts/2),
+		"-H", fmt.Sprintf("Host: host%d.example.com", p.hosts(s)/2),
 	}
 	if s.fresh {
 		args = append(args, "-H", "Connection: close")
@@ -145,6 +146,24 @@ func (b *bench) startNode(s scenario) (stop func(), err error) {
 		return nil, err
 	}
 	return func() { end(cmd) }, awaitPort(b.ctx, nodeAddress, cmd.Process.Pid)
+}
+
+// startSlow connects clients that send their heads a byte a second. It returns when all are connected.
+func (b *bench) startSlow(p *peer, s scenario) (stop func(), err error) {
+	cmd := b.command(loadProcessor, b.bin+"/load", "-connections", strconv.Itoa(s.slow), "-slow", "-target", p.address(s), "-duration", "0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		end(cmd)
+		return nil, fmt.Errorf("load -slow: %q, %w", line, err)
+	}
+	return func() { end(cmd) }, nil
 }
 
 // end stops a process and returns when it is gone.

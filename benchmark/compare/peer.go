@@ -42,15 +42,17 @@ type peer struct {
 	docker  bool
 	tls     bool
 	keyAuth bool
-	// hosts is how many of the hosts it tells apart.
-	hosts int
+	// log: it can write access logs to a file.
+	log bool
+	// one: it knows one host alone.
+	one bool
 
 	// pid is the process that was started, and the first of its tree.
 	pid int
 }
 
 // direct is no peer: requests go to the node itself.
-var direct = &peer{name: "node", hosts: hostCount}
+var direct = &peer{name: "node"}
 
 // known are the peers. Those in Docker listen on the loopback addresses of the host.
 func (b *bench) known() []*peer {
@@ -60,28 +62,28 @@ func (b *bench) known() []*peer {
 		return &peer{
 			name: name, port: port, config: name + ".Caddyfile", program: b.bin + "/ando", lane: lane,
 			args:   []string{"run", "--config", config(name + ".Caddyfile"), "--adapter", "caddyfile"},
-			docker: true, tls: true, keyAuth: true, hosts: hostCount,
+			docker: true, tls: true, keyAuth: true, log: true,
 		}
 	}
 	return []*peer{
 		{
 			name: "nginx", port: 18000, config: "nginx.conf", program: "nginx", args: []string{"-c", config("nginx.conf")},
-			docker: true, tls: true, keyAuth: true, hosts: hostCount,
+			docker: true, tls: true, keyAuth: true, log: true,
 		},
 		{
 			name: "haproxy", port: 18010, config: "haproxy.cfg", program: "haproxy",
-			args: []string{"-db", "-f", config("haproxy.cfg")}, tls: true, keyAuth: true, hosts: hostCount,
+			args: []string{"-db", "-f", config("haproxy.cfg")}, tls: true, keyAuth: true,
 		},
 		{
 			name: "caddy", port: 18020, config: "caddy.Caddyfile", program: b.bin + "/caddy",
 			args:   []string{"run", "--config", config("caddy.Caddyfile"), "--adapter", "caddyfile"},
-			docker: true, tls: true, hosts: hostCount,
+			docker: true, tls: true, log: true,
 		},
 		ando("ring", 18030), ando("poll", 18040), ando("off", 18050),
-		{name: "apisix", port: 18060, config: "apisix.yaml", docker: true, tls: true, keyAuth: true, hosts: hostCount},
-		{name: "kong", port: 18070, config: "kong.yaml", docker: true, tls: true, keyAuth: true, hosts: hostCount},
-		{name: "krakend", port: 18080, config: "krakend.json", docker: true, hosts: 1},
-		{name: "tyk", port: 18100, config: "tyk.conf", docker: true, hosts: 1},
+		{name: "apisix", port: 18060, config: "apisix.yaml", docker: true, tls: true, keyAuth: true},
+		{name: "kong", port: 18070, config: "kong.yaml", docker: true, tls: true, keyAuth: true},
+		{name: "krakend", port: 18080, config: "krakend.json", docker: true, one: true},
+		{name: "tyk", port: 18100, config: "tyk.conf", docker: true, one: true},
 	}
 }
 
@@ -100,7 +102,17 @@ func (b *bench) found() []*peer {
 }
 
 // can reports whether the peer has what a scenario needs.
-func (p *peer) can(s scenario) bool { return (p.tls || !s.tls) && (p.keyAuth || !s.keyAuth) }
+func (p *peer) can(s scenario) bool {
+	return (p.tls || !s.tls) && (p.keyAuth || !s.keyAuth) && (p.log || !s.log) && (!p.one || s.hosts == 0)
+}
+
+// hosts is how many of the scenario's hosts it tells apart.
+func (p *peer) hosts(s scenario) int {
+	if p.one {
+		return 1
+	}
+	return s.hostCount()
+}
 
 func (p *peer) address(s scenario) string {
 	port := p.port
@@ -114,7 +126,7 @@ func (p *peer) address(s scenario) string {
 }
 
 // start starts a peer; in Docker, again.
-func (b *bench) start(p *peer) (stop func(), err error) {
+func (b *bench) start(p *peer, s scenario) (stop func(), err error) {
 	if p == direct {
 		return func() {}, nil
 	}
@@ -134,7 +146,11 @@ func (b *bench) start(p *peer) (stop func(), err error) {
 		return nil, fmt.Errorf("somebody else listens on %s", p.address(scenario{}))
 	}
 	var output bytes.Buffer
-	cmd := b.command(peerProcessor, p.program, p.args...)
+	processors := peerProcessor
+	if s.both {
+		processors += "," + loadProcessor
+	}
+	cmd := b.command(processors, p.program, p.args...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Env = append(os.Environ(), "HOME="+b.dir, "XDG_DATA_HOME="+b.dir, "XDG_CONFIG_HOME="+b.dir)
 	if err := cmd.Start(); err != nil {
@@ -179,8 +195,8 @@ func awaitPort(ctx context.Context, address string, pid int) error {
 	}
 }
 
-// writeConfigs writes the configs of all peers, and a certificate for those with TLS, to a directory.
-func writeConfigs(templates, dir string) error {
+// writeConfigs writes the configs of all peers for a scenario, and a certificate for those with TLS, to a directory.
+func writeConfigs(templates, dir string, of scenario) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -192,7 +208,7 @@ func writeConfigs(templates, dir string) error {
 		return err
 	}
 	b := &bench{dir: dir}
-	s := newSettings(dir)
+	s := newSettings(dir, of)
 	s.Certificate, s.Secret = read(filepath.Join(dir, "cert.pem")), read(filepath.Join(dir, "key.pem"))
 	for _, p := range b.known() {
 		s.Port, s.TLSPort, s.Lane = p.port, p.port+1, p.lane

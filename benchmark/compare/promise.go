@@ -39,6 +39,9 @@ var promises = []promise{
 	{"body-1m", "CPU per request", cpu, "nginx", "", false, 0.5, 0.5},
 	{"tls", "CPU per request", cpu, "nginx", "", false, 0.75, 0.85},
 	{"newconn", "CPU per request", cpu, "nginx", "", false, 1, 1.1},
+	{"slow-heads", "p99", tail, "", "plain", false, 3, 3},
+	// Twice the requests of one loop would be the same CPU for each, 1.8 times as many a ninth more.
+	{"two-loops", "CPU per request", cpu, "", "plain", false, 1.11, 1.11},
 	{"plain", "p99", tail, "nginx", "", false, 1, 1},
 	{"plain-64", "CPU per request", cpu, "caddy", "", false, 0.2, 0.25},
 	{"plain", "CPU per request", cpu, "caddy", "", false, 0.2, 0.25},

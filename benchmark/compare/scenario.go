@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,13 +26,24 @@ type scenario struct {
 	fresh bool
 	// direct asks the node itself.
 	direct bool
+	// hosts is how many hosts there are routes for, hostCount when it is 0.
+	hosts int
+	// log has the peers write access logs.
+	log bool
+	// slow is how many more clients never come to the end of their heads.
+	slow int
+	// both lets the peers use the load's processor as well.
+	both bool
 }
+
+// own reports whether the scenario needs configs of its own.
+func (s scenario) own() bool { return s.hosts > 0 || s.log }
 
 // small is the length of an answer where its length is not what is measured.
 const small = 27
 
 // groups are the words that bench.sh takes.
-var groups = []string{"baseline", "plain", "key-auth", "stress", "bodies", "tls", "newconn", "ramp"}
+var groups = []string{"baseline", "plain", "key-auth", "stress", "bodies", "tls", "newconn", "log", "routes", "slow", "loops", "ramp"}
 
 // scenarios returns those of some groups. No name stands for all.
 func scenarios(names []string, connections int) ([]scenario, error) {
@@ -57,6 +69,10 @@ func scenarios(names []string, connections int) ([]scenario, error) {
 		},
 		"tls":     {{name: "tls", generator: "wrk", connections: 64, tls: true}},
 		"newconn": {{name: "newconn", generator: "wrk", connections: 64, fresh: true}},
+		"log":     {{name: "log", generator: "load", connections: connections, log: true}},
+		"routes":  {{name: "routes-10k", generator: "load", connections: connections, hosts: 1000}},
+		"slow":    {{name: "slow-heads", generator: "load", connections: connections, slow: 2000}},
+		"loops":   {{name: "two-loops", generator: "load", connections: connections, both: true}},
 	}
 	for _, n := range []int{50, 100, 200, 400, 700, 1000} {
 		all["ramp"] = append(all["ramp"], scenario{name: fmt.Sprint("ramp-", n), generator: "load", connections: n})
@@ -80,6 +96,8 @@ func scenarios(names []string, connections int) ([]scenario, error) {
 	return chosen, nil
 }
 
+func (s scenario) hostCount() int { return cmp.Or(s.hosts, hostCount) }
+
 // settings is what the configs of all peers are made of: the same routes, keys and node for each.
 type settings struct {
 	// Node is the upstream node's address.
@@ -90,6 +108,9 @@ type settings struct {
 	Dir string
 	// Certificate and Secret are what is in the files cert.pem and key.pem.
 	Certificate, Secret string
+
+	// Log: access logs are written.
+	Log bool
 
 	Port, TLSPort int
 	// Lane is Ando's.
@@ -103,9 +124,9 @@ const (
 	keyCount    = 1000
 )
 
-func newSettings(dir string) settings {
-	s := settings{Node: nodeAddress, Dir: dir}
-	for i := range hostCount {
+func newSettings(dir string, of scenario) settings {
+	s := settings{Node: nodeAddress, Dir: dir, Log: of.log}
+	for i := range of.hostCount() {
 		s.Hosts = append(s.Hosts, fmt.Sprintf("host%d.example.com", i))
 	}
 	for i := range prefixCount {

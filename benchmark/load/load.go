@@ -74,12 +74,24 @@ func main() {
 	flag.IntVar(&c.body, "body", 0, "length of each answer's body: the node sends it, clients check it")
 	flag.IntVar(&c.status, "status", 200, "status that answers must have")
 	flag.BoolVar(&c.fresh, "fresh", false, "make a new connection for every request")
+	slow := flag.Bool("slow", false, "send no requests, but a byte of a head each second, on every connection")
 	flag.StringVar(&c.wire, "wire", "auto", "uring, epoll or auto")
 	flag.DurationVar(&c.patience, "patience", 2*time.Second, "how long an answer may take before it is an error")
 	flag.Parse()
 	if flag.NArg() > 0 || c.connections > 0 && c.target == "" {
 		flag.Usage()
 		os.Exit(2)
+	}
+	if *slow {
+		var over <-chan time.Time
+		if c.duration > 0 {
+			over = time.After(c.duration)
+		}
+		if err := dawdle(c, over); err != nil {
+			fmt.Fprintln(os.Stderr, "load:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	r, err := run(c)
 	if err != nil {
