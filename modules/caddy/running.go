@@ -85,6 +85,7 @@ func open(store Store, gen *gateway.Generation) (*running, []error, error) {
 		secrets:   &table.Secrets{Gateway: g, Resolver: resolverOf(store), Log: newestLog},
 		discovery: &table.Discovery{Gateway: g, Pool: nodesOf(store), Log: newestLog},
 	}
+	g.AnswerSubrequests(r.server.Subrequest)
 	if err := g.OnTable(r.health.Follow); err != nil {
 		r.health.Close()
 		return nil, nil, errors.Join(err, g.Close())

@@ -73,12 +73,16 @@ type Exchange struct {
 
 	// Start is when the request head was complete.
 	Start time.Time
+	// IsSubrequest says that the request is a Subrequest. The wire sets it after Begin.
+	IsSubrequest bool
 
-	wire  Wire
-	seq   uint64
-	chain *Chain
-	stage stage
-	pc    int
+	wire Wire
+	seq  uint64
+	// subserver answers subrequests; nil is nobody.
+	subserver *Subserver
+	chain     *Chain
+	stage     stage
+	pc        int
 	// matched: Peek has run.
 	matched bool
 
@@ -198,6 +202,12 @@ func (x *Exchange) Body() ([]byte, error) {
 		return nil, ErrBodyTooLarge
 	}
 	return x.body, nil
+}
+
+// BodyUpTo is Body with another limit: for an endpoint, which finds its own out.
+func (x *Exchange) BodyUpTo(limit int64) ([]byte, error) {
+	x.hookLimit = limit
+	return x.Body()
 }
 
 // lacksBody reports whether the body has to be read, or read on, for a reader of up to limit bytes.

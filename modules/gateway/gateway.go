@@ -35,6 +35,8 @@ type Generation struct {
 type Gateway struct {
 	store   Store
 	current atomic.Pointer[view]
+	// subserver answers subrequests; nil is nobody.
+	subserver atomic.Pointer[Subserver]
 
 	queue   chan *task
 	closing chan struct{}
@@ -122,7 +124,7 @@ func (g *Gateway) Table() Table { return g.current.Load().table }
 func (g *Gateway) Begin(x *Exchange, wire Wire) {
 	v := g.current.Load()
 	x.Begin(v.table, v.settings, wire)
-	x.seq = v.seq
+	x.seq, x.subserver = v.seq, g.subserver.Load()
 }
 
 // BeginRoute starts an exchange whose route is known. Nothing is matched, global rules stay out and the response keeps
@@ -130,6 +132,7 @@ func (g *Gateway) Begin(x *Exchange, wire Wire) {
 func (g *Gateway) BeginRoute(x *Exchange, wire Wire, route *Route) {
 	v := g.current.Load()
 	x.Begin(&oneRoute{v.table, route}, v.nameless, wire)
+	x.subserver = g.subserver.Load()
 }
 
 // oneRoute is a table that has the same answer to every request.

@@ -38,6 +38,8 @@ type Server struct {
 	transports *Transports
 	clientAddr func(r *http.Request) netip.Addr
 	ended      func(r *http.Request, x *gateway.Exchange)
+	// inner says that the server answers one subrequest.
+	inner bool
 }
 
 // New returns a server for cfg.Gateway, which is required.
@@ -91,7 +93,7 @@ func (w *wire) begin(route *gateway.Route) {
 	if known, _ := w.r.Context().Value(identityKey{}).(*identity); known != nil {
 		w.x.AttachConsumer(&known.consumer, known.credential)
 	}
-	w.refused = !ok
+	w.refused, w.x.IsSubrequest = !ok, w.server.inner
 }
 
 // connection is what one client connection keeps from request to request.

@@ -31,6 +31,7 @@ import (
 	"testing"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/nethttp"
 	"github.com/andogate/ando/modules/store/memory"
 	"github.com/andogate/ando/modules/table"
 	"github.com/andogate/ando/modules/upstream/health"
@@ -105,6 +106,9 @@ func Open(t testing.TB, objects ...gateway.Object) *gateway.Gateway {
 	for _, fault := range faults {
 		t.Fatal(fault)
 	}
+	transports := new(nethttp.Transports)
+	t.Cleanup(transports.Close)
+	g.AnswerSubrequests(nethttp.New(nethttp.Config{Gateway: g, Transports: transports}).Subrequest)
 	pool := health.NewPool(nil)
 	t.Cleanup(pool.Close)
 	if err := g.OnTable(pool.Follow); err != nil {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/andogate/ando/modules/plugins/reply"
 )
 
 // format is how messages become JSON: lua-protobuf's options of these names.
@@ -78,7 +80,7 @@ func (o format) appendMessage(b []byte, m protoreflect.Message) []byte {
 			b = append(b, ',')
 		}
 		first = false
-		b = append(appendText(b, string(f.Name())), ':')
+		b = append(reply.AppendText(b, string(f.Name())), ':')
 		b = o.appendField(b, f, m.Get(f))
 	}
 	return append(b, '}')
@@ -132,7 +134,7 @@ func (o format) appendMap(b []byte, f protoreflect.FieldDescriptor, m protorefle
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, key), ':')
+		b = append(reply.AppendText(b, key), ':')
 		b = o.appendValue(b, f.MapValue(), values[key])
 	}
 	return append(b, '}')
@@ -144,7 +146,7 @@ func (o format) appendValue(b []byte, f protoreflect.FieldDescriptor, value prot
 		return strconv.AppendBool(b, value.Bool())
 	case protoreflect.EnumKind:
 		if named := f.Enum().Values().ByNumber(value.Enum()); named != nil && !o.enumsAsNumbers {
-			return appendText(b, string(named.Name()))
+			return reply.AppendText(b, string(named.Name()))
 		}
 		return strconv.AppendInt(b, int64(value.Enum()), 10)
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
@@ -173,9 +175,9 @@ func (o format) appendValue(b []byte, f protoreflect.FieldDescriptor, value prot
 	case protoreflect.DoubleKind:
 		return appendFloat(b, value.Float(), 64)
 	case protoreflect.StringKind:
-		return appendText(b, value.String())
+		return reply.AppendText(b, value.String())
 	case protoreflect.BytesKind:
-		return appendText(b, string(value.Bytes()))
+		return reply.AppendText(b, string(value.Bytes()))
 	default:
 		return o.appendMessage(b, value.Message())
 	}
@@ -217,32 +219,4 @@ func appendFloat(b []byte, n float64, bits int) []byte {
 		form = 'e'
 	}
 	return strconv.AppendFloat(b, n, form, -1, bits)
-}
-
-// appendText appends a JSON string. Bytes from 0x80 on are left as they are, as APISIX leaves them: a bytes field that is no
-// UTF-8 comes through unchanged.
-func appendText(b []byte, text string) []byte {
-	const digits = "0123456789abcdef"
-	b = append(b, '"')
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c >= ' ' && c != 0x7f:
-			b = append(b, c)
-		case c == '\b':
-			b = append(b, `\b`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\f':
-			b = append(b, `\f`...)
-		case c == '\r':
-			b = append(b, `\r`...)
-		default:
-			b = append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		}
-	}
-	return append(b, '"')
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/andogate/ando/modules/gateway"
+	"github.com/andogate/ando/modules/plugins/reply"
 )
 
 // statuses are HTTP's for those of gRPC, from 0 (OK) to 16 (UNAUTHENTICATED).
@@ -58,7 +59,7 @@ func (p *transcode) appendStatus(b []byte, s *status.Status) []byte {
 	b = append(b, `{"error":{"code":`...)
 	b = strconv.AppendInt(b, int64(s.Code), 10)
 	b = append(b, `,"message":`...)
-	b = appendText(b, s.Message)
+	b = reply.AppendText(b, s.Message)
 	for i, detail := range s.Details {
 		if i == 0 {
 			b = append(b, `,"details":[`...)
@@ -67,9 +68,9 @@ func (p *transcode) appendStatus(b []byte, s *status.Status) []byte {
 		}
 		if !p.decodesDetails {
 			b = append(b, `{"type_url":`...)
-			b = appendText(b, detail.TypeUrl)
+			b = reply.AppendText(b, detail.TypeUrl)
 			b = append(b, `,"value":`...)
-			b = append(appendText(b, string(detail.Value)), '}')
+			b = append(reply.AppendText(b, string(detail.Value)), '}')
 			continue
 		}
 		if p.detail == nil {

@@ -10,6 +10,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/authzcasbin"
 	_ "github.com/andogate/ando/modules/plugins/authzkeycloak"
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
+	_ "github.com/andogate/ando/modules/plugins/batchrequests"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
 	_ "github.com/andogate/ando/modules/plugins/casauth"
 	_ "github.com/andogate/ando/modules/plugins/chaitinwaf"
