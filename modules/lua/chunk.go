@@ -28,7 +28,7 @@ func Load(source string) (*Chunk, error) {
 
 // loadAs compiles a source under a name.
 func loadAs(source, name string, s *scanner) (chunk *Chunk, err error) {
-	if err := syntax.Check(source); err != nil {
+	if err := syntax.Check(source, name); err != nil {
 		return nil, err
 	}
 	// The syntax is right, so whatever goes wrong is a limit of the compiler.

@@ -13,6 +13,9 @@ import (
 	gopher "github.com/yuin/gopher-lua"
 )
 
+// objectSize is for how many members a table has room at first: most have few.
+const objectSize = 4
+
 // maxJSONDepth is how deep values may lie within each other, as in lua-cjson.
 const maxJSONDepth = 1000
 
@@ -295,7 +298,7 @@ func (d *jsonDecoder) value(depth int) gopher.LValue {
 }
 
 func (d *jsonDecoder) object(depth int) gopher.LValue {
-	t := d.l.NewTable()
+	t := d.l.CreateTable(0, objectSize)
 	if d.accept('}') {
 		return t
 	}
@@ -319,7 +322,7 @@ func (d *jsonDecoder) object(depth int) gopher.LValue {
 }
 
 func (d *jsonDecoder) array(depth int) gopher.LValue {
-	t := d.l.NewTable()
+	t := d.l.CreateTable(objectSize, 0)
 	t.Metatable = arrayMeta
 	if d.accept(']') {
 		return t

@@ -26,6 +26,8 @@ type state struct {
 	variables map[string]expr.Var
 	// regexes are the patterns that were used.
 	regexes map[string]*regex
+	// names are those of a template, nil in other states.
+	names *names
 
 	// What follows is that of the running call.
 	x     *gateway.Exchange

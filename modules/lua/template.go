@@ -56,6 +56,7 @@ func (t *Template) Render(x *gateway.Exchange, phase Phase, limits Limits, in In
 			return &DecodeError{plain(err)}
 		}
 		s.expose(context, multipart, in.Body)
+		defer s.conceal()
 		_, err = s.call(s.functions[0], 0, templateOut, templateEscape, templateEcho, context)
 		out = s.output
 		return err
@@ -66,33 +67,52 @@ func (t *Template) Render(x *gateway.Exchange, phase Phase, limits Limits, in In
 // reserved are the names that a body cannot hide.
 var reserved = [...]string{"_ctx", "_body", "_escape_xml", "_escape_json", "_multipart"}
 
+// names are the tables of a state behind the names of a template, innermost first: the environment looks into what is
+// rendered, that into the call's own helpers, those into what every template has.
+type names struct{ behind, helpers *gopher.LTable }
+
+func (s *state) templateNames() *names {
+	if s.names == nil {
+		s.names = &names{s.l.CreateTable(0, 2), s.l.CreateTable(0, 2)}
+		s.names.behind.RawSetString("__index", s.names.helpers)
+		s.names.behind.RawSetString("__metatable", gopher.LFalse)
+		s.names.helpers.Metatable = sharedHelpersMeta
+	}
+	return s.names
+}
+
 // expose makes the members of context what the template's names stand for.
 func (s *state) expose(context, multipart *gopher.LTable, body []byte) {
 	for _, name := range reserved {
-		context.RawSetString(name, gopher.LNil)
+		if context.RawGetString(name) != gopher.LNil {
+			context.RawSetString(name, gopher.LNil)
+		}
 	}
-	helpers := s.l.NewTable()
-	for name, value := range templateHelpers {
-		helpers.RawSetString(name, value)
-	}
+	n := s.templateNames()
+	n.helpers.RawSetString("_body", gopher.LNil)
 	if body != nil {
-		helpers.RawSetString("_body", gopher.LString(body))
+		s.spendBytes(s.l, len(body))
+		n.helpers.RawSetString("_body", gopher.LString(body))
 	}
+	n.helpers.RawSetString("_multipart", gopher.LNil)
 	if multipart != nil {
-		helpers.RawSetString("_multipart", multipart)
+		n.helpers.RawSetString("_multipart", multipart)
 	}
-	s.spendBytes(s.l, len(body))
-	index := s.l.NewTable()
-	index.RawSetString("__index", helpers)
-	context.Metatable = index
-	behind := s.l.NewTable()
-	behind.RawSetString("__index", base)
-	helpers.Metatable = behind
+	context.Metatable = n.behind
 	environment := s.l.Env.Metatable.(*gopher.LTable)
 	environment.RawSetString("__index", context)
 	if hasFalse(context) {
 		// A name that is false there is looked for elsewhere, and found nowhere.
-		environment.RawSetString("__index", s.l.NewFunction(hideFalse(context, helpers)))
+		environment.RawSetString("__index", s.l.NewFunction(hideFalse(context, n.helpers)))
+	}
+}
+
+// conceal forgets what was exposed.
+func (s *state) conceal() {
+	if s.names != nil {
+		s.names.helpers.RawSetString("_body", gopher.LNil)
+		s.names.helpers.RawSetString("_multipart", gopher.LNil)
+		s.l.Env.Metatable.(*gopher.LTable).RawSetString("__index", base)
 	}
 }
 
@@ -136,6 +156,19 @@ var templateHelpers = map[string]gopher.LValue{
 	"escape":       workshop.NewFunction(textArgument(escapeHTML)),
 	"output":       workshop.NewFunction(textArgument(func(text string) string { return text })),
 }
+
+// sharedHelpersMeta leads from a call's own helpers to those that every template has, and from there to Lua's names.
+var sharedHelpersMeta = func() *gopher.LTable {
+	shared, meta, behind := workshop.NewTable(), workshop.NewTable(), workshop.NewTable()
+	for name, value := range templateHelpers {
+		shared.RawSetString(name, value)
+	}
+	meta.RawSetString("__index", shared)
+	meta.RawSetString("__metatable", gopher.LFalse)
+	behind.RawSetString("__index", base)
+	shared.Metatable = behind
+	return meta
+}()
 
 func (s *state) emit(l *gopher.LState, text string) {
 	s.spendBytes(l, len(text))

@@ -31,9 +31,9 @@ func ChunkName(source string) string {
 	return `[string "` + source[:min(n, cut)] + `..."]`
 }
 
-// Check returns the first error in a chunk, nil when there is none.
-func Check(source string) (err error) {
-	p := &parser{lexer: lexer{source: source, chunk: ChunkName(source), line: 1}}
+// Check returns the first error in a chunk, which errors call by its name; nil when there is none.
+func Check(source, name string) (err error) {
+	p := &parser{lexer: lexer{source: source, chunk: name, line: 1}}
 	defer func() {
 		if e, ok := recover().(*Error); ok {
 			err = e

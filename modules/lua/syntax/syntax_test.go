@@ -36,7 +36,7 @@ func TestErrors(t *testing.T) {
 		{strings.Repeat("(", 300), `[string "` + strings.Repeat("(", 45) + `..."]:1: chunk has too many syntax levels`},
 		{strings.Repeat(" ", maxSource+1), `[string "` + strings.Repeat(" ", 45) + `..."]:1: chunk has more than 524288 bytes`},
 	} {
-		err := Check(c.source)
+		err := Check(c.source, ChunkName(c.source))
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%.40q:\n got %v\nwant %s", c.source, err, c.want)
 		}
@@ -53,7 +53,7 @@ func TestValid(t *testing.T) {
 			a\x41\u{48}\065\
 "`, "return (function(code) return code end)(...)",
 	} {
-		if err := Check(source); err != nil {
+		if err := Check(source, "s"); err != nil {
 			t.Errorf("%s: %v", source, err)
 		}
 	}
@@ -61,5 +61,5 @@ func TestValid(t *testing.T) {
 
 func FuzzCheck(f *testing.F) {
 	f.Add("return function(a, ...) local b = {[1] = 'x'} ; goto y ::y:: end")
-	f.Fuzz(func(t *testing.T, source string) { _ = Check(source) })
+	f.Fuzz(func(t *testing.T, source string) { _ = Check(source, "s") })
 }

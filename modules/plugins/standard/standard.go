@@ -11,6 +11,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/authzkeycloak"
 	_ "github.com/andogate/ando/modules/plugins/basicauth"
 	_ "github.com/andogate/ando/modules/plugins/batchrequests"
+	_ "github.com/andogate/ando/modules/plugins/bodytransformer"
 	_ "github.com/andogate/ando/modules/plugins/brotli"
 	_ "github.com/andogate/ando/modules/plugins/casauth"
 	_ "github.com/andogate/ando/modules/plugins/chaitinwaf"
