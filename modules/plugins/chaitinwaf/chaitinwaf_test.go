@@ -336,10 +336,11 @@ func TestBreaker(t *testing.T) {
 	plugintest.OnEach(t, `{"chaitin-waf":{"mode":"block","append_waf_debug_header":true}}`, func(s *plugintest.Site) {
 		lost.breaker.report(true, time.Now())
 		outcomes := map[string]int{}
-		for range 12 {
+		for range 24 {
 			outcomes[s.Do("GET", "/", "").Header.Get(headerWAF)]++
 		}
-		if outcomes["waf-err"] != maxFailures || outcomes["yes"] != 12-maxFailures {
+		// On a slow machine some few find out whether it works again. Without a breaker there were 12.
+		if failed := outcomes["waf-err"]; failed < maxFailures || failed > 2*maxFailures || outcomes["yes"] != 24-failed {
 			s.Errorf("got %v", outcomes)
 		}
 	}, meta("", "", gone, works))
@@ -376,8 +377,10 @@ func TestBreakerTimes(t *testing.T) {
 		t.Error("it is asked although it failed")
 	}
 	b.report(true, now.Add(2*pause))
-	if !b.allows(now.Add(2*pause)) || !b.allows(now.Add(2*pause)) {
-		t.Error("it works and is not asked")
+	for range 2 {
+		if !b.allows(now.Add(2 * pause)) {
+			t.Error("it works and is not asked")
+		}
 	}
 }
 

@@ -187,7 +187,7 @@ func (m *bodyMedia) multipart(raw []byte, boundary string) (any, error) {
 	for n := 1; ; n++ {
 		part, err := reader.NextRawPart()
 		switch {
-		case err == io.EOF: //nolint:errorlint // an EOF that is wrapped is one too early
+		case err == io.EOF: // one that is wrapped comes too early
 			return m.listed(fields), nil
 		case err != nil:
 			return nil, err

@@ -413,6 +413,8 @@ func TestOneFetch(t *testing.T) {
 			})
 		}
 		c.hold <- true
+		// Whoever comes to the node all the same is counted, and not held.
+		close(c.hold)
 		all.Wait()
 		if n := c.requests.Load(); n != 1 || hits.Load() != 63 {
 			c.Errorf("%d requests to the node, %d hits", n, hits.Load())
