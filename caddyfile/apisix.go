@@ -105,7 +105,7 @@ func (a *apisixFile) readDocument(body []byte) error {
 		a.app.Objects = append(a.app.Objects, declared)
 	}
 	if slices.ContainsFunc(objects, func(o gateway.Object) bool { return o.Kind == gateway.StreamRoutes }) {
-		a.warn("%s: they are kept, but this config listens for HTTP only", gateway.StreamRoutes)
+		a.warn("%s: they are kept, but this config listens for HTTP only: see the stream option of the ando app", gateway.StreamRoutes)
 	}
 	if names, given := doc.Plugins(); given {
 		if err := a.allow(names); err != nil {
@@ -152,7 +152,10 @@ func (a *apisixFile) allow(names []string) error {
 
 // config is the whole config, with what the built-in one has around its gateway.
 func (a *apisixFile) config() ([]byte, error) {
-	servers := map[string]*caddyhttp.Server{"srv0": serverOn(a.listen)}
+	servers := map[string]*caddyhttp.Server{}
+	if len(a.listen) > 0 {
+		servers["srv0"] = serverOn(a.listen)
+	}
 	if len(a.secure) > 0 {
 		// Its certificates are those of ssl objects.
 		servers["srv1"] = serverOn(a.secure)

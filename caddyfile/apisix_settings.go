@@ -67,14 +67,16 @@ type apisixSettings struct {
 		Router     struct {
 			HTTP string `yaml:"http"`
 		} `yaml:"router"`
-		EnableControl      *bool     `yaml:"enable_control"`
-		Control            endpoint  `yaml:"control"`
-		Status             *endpoint `yaml:"status"`
-		TrustedAddresses   []string  `yaml:"trusted_addresses"`
-		ShowUpstreamStatus bool      `yaml:"show_upstream_status_in_response_header"`
-		DNSResolver        []string  `yaml:"dns_resolver"`
-		DNSResolverValid   float64   `yaml:"dns_resolver_valid"`
-		ResolverTimeout    float64   `yaml:"resolver_timeout"`
+		ProxyMode          string      `yaml:"proxy_mode"`
+		StreamProxy        streamProxy `yaml:"stream_proxy"`
+		EnableControl      *bool       `yaml:"enable_control"`
+		Control            endpoint    `yaml:"control"`
+		Status             *endpoint   `yaml:"status"`
+		TrustedAddresses   []string    `yaml:"trusted_addresses"`
+		ShowUpstreamStatus bool        `yaml:"show_upstream_status_in_response_header"`
+		DNSResolver        []string    `yaml:"dns_resolver"`
+		DNSResolverValid   float64     `yaml:"dns_resolver_valid"`
+		ResolverTimeout    float64     `yaml:"resolver_timeout"`
 		SSL                struct {
 			Enable      *bool     `yaml:"enable"`
 			Listen      endpoints `yaml:"listen"`
@@ -96,8 +98,9 @@ type apisixSettings struct {
 			} `yaml:"admin_key"`
 		} `yaml:"admin"`
 	} `yaml:"deployment"`
-	Plugins   []string       `yaml:"plugins"`
-	Discovery map[string]any `yaml:"discovery"`
+	Plugins       []string       `yaml:"plugins"`
+	StreamPlugins []string       `yaml:"stream_plugins"`
+	Discovery     map[string]any `yaml:"discovery"`
 }
 
 type role struct {
@@ -108,6 +111,7 @@ type role struct {
 var translated = []string{
 	"apisix.node_listen", "apisix.router.http", "apisix.enable_control", "apisix.control.ip", "apisix.control.port",
 	"apisix.status.ip", "apisix.status.port", "apisix.trusted_addresses", "apisix.show_upstream_status_in_response_header",
+	"apisix.proxy_mode", "apisix.stream_proxy.tcp", "apisix.stream_proxy.udp", "stream_plugins",
 	"apisix.ssl.enable", "apisix.ssl.listen", "apisix.ssl.fallback_sni",
 	"apisix.ssl.ssl_trusted_certificate",
 	"deployment.role", "deployment.role_data_plane.config_provider", "deployment.role_traditional.config_provider",
@@ -190,6 +194,9 @@ func (a *apisixFile) apply(s *apisixSettings) error {
 		if err := a.allow(s.Plugins); err != nil {
 			return err
 		}
+	}
+	if err := a.applyStream(s); err != nil {
+		return err
 	}
 	if err := a.applyDiscovery(s); err != nil {
 		return err
