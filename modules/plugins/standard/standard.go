@@ -24,6 +24,7 @@ import (
 	_ "github.com/andogate/ando/modules/plugins/echo"
 	_ "github.com/andogate/ando/modules/plugins/errorpage"
 	_ "github.com/andogate/ando/modules/plugins/exampleplugin"
+	_ "github.com/andogate/ando/modules/plugins/exittransformer"
 	_ "github.com/andogate/ando/modules/plugins/faultinjection"
 	_ "github.com/andogate/ando/modules/plugins/forwardauth"
 	_ "github.com/andogate/ando/modules/plugins/graphqllimitcount"
