@@ -215,7 +215,6 @@ func TestProxies(t *testing.T) {
 func TestTLS(t *testing.T) {
 	p := newFakeProvider(t)
 	secure := httptest.NewTLSServer(p)
-	secure.Config.ErrorLog = nil
 	t.Cleanup(secure.Close)
 	config := func(more string) string {
 		return strings.Replace(p.loginConfig(more), p.URL+"/discovery", secure.URL+"/discovery", 1)

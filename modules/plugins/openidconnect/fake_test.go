@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -191,8 +192,14 @@ func signHead(algorithm jose.SignatureAlgorithm, key any, head claims, payload a
 	return must(must(signer.Sign([]byte(text))).CompactSerialize())
 }
 
+// patience is for machines that have more to do than this test.
+const patience = `,"timeout":60`
+
 // config returns a config with the members that every one has, and more.
 func (p *fakeProvider) config(more string) string {
+	if !strings.Contains(more, `"timeout":`) {
+		more += patience
+	}
 	return fmt.Sprintf(`{"openid-connect":{"client_id":%q,"client_secret":%q,"discovery":%q%s}}`, webClient, webSecret, p.URL+"/discovery", more)
 }
 

@@ -123,7 +123,7 @@ func (p *realProvider) discovery() string { return p.URL + "/.well-known/openid-
 // config returns the plugins of a route: this one, with more members than it takes to log in.
 func (p *realProvider) config(more string) string {
 	return fmt.Sprintf(`{"openid-connect":{"client_id":%q,"client_secret":%q,"discovery":%q,"session":{"secret":%q}%s}}`,
-		webClient, webSecret, p.discovery(), secret16, more)
+		webClient, webSecret, p.discovery(), secret16, more+patience)
 }
 
 // browser is a client that keeps cookies and follows redirects.

@@ -67,7 +67,7 @@ func TestRealTokens(t *testing.T) {
 		token = s.Saw.Header.Get("X-Access-Token")
 	})
 	plain := func(more string) string {
-		return fmt.Sprintf(`{"openid-connect":{"client_id":%q,"client_secret":%q,"discovery":%q,"bearer_only":true%s}}`, webClient, webSecret, p.discovery(), more)
+		return fmt.Sprintf(`{"openid-connect":{"client_id":%q,"client_secret":%q,"discovery":%q,"bearer_only":true%s}}`, webClient, webSecret, p.discovery(), more+patience)
 	}
 	for _, more := range []string{`,"use_jwks":true`, ``, `,"use_jwks":true,"claim_validator":{"audience":{"required":true,"match_with_client_id":true}}`} {
 		plugintest.OnEach(t, plain(more), func(s *plugintest.Site) {

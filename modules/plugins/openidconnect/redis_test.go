@@ -20,7 +20,7 @@ func TestRedis(t *testing.T) {
 	large := strings.Repeat("r", 30000)
 	p.tokens = claims{"refresh_token": large}
 	config := strings.Replace(p.loginConfig(`,"set_refresh_token_header":true`), `"session":{`, fmt.Sprintf(
-		`"session":{"storage":"redis","redis":{"host":%q,"port":%d,"password":"seeded-redis-password","database":3,"prefix":"ando"},`,
+		`"session":{"storage":"redis","redis":{"host":%q,"port":%d,"password":"seeded-redis-password","database":3,"prefix":"ando","connect_timeout":20000,"send_timeout":20000,"read_timeout":20000},`,
 		server.Host(), server.Port()), 1)
 	v := newVisitor(t, config)
 	do := func(args ...any) any {
