@@ -47,6 +47,9 @@ var blocks = []struct {
 	{"ANDO_ADMIN_KEY=secret go run ./cmd/ando validate", (*reader).script},
 	{"{\n  \"apps\": {", (*reader).json},
 	{"{\n\ton_demand_tls {", (*reader).validate},
+	{"{\n\tando {\n\t\tadmin localhost:", (*reader).caddyfile},
+	{"go run ./cmd/ando reload --config ", (*reader).script},
+	{"curl -i http://localhost:", (*reader).requests},
 	// xcaddy itself cannot be had everywhere; TestXcaddyBuild builds what it generates.
 	{"xcaddy build --with " + modulePath + "\n", func(*reader, string) {}},
 	// Docker may not be there; TestDockerfile looks at what it would read.
@@ -79,10 +82,13 @@ func newReader(t *testing.T) *reader {
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "your server") }))
 	t.Cleanup(node.Close)
 	dir, gatewayPort, adminPort := t.TempDir(), freePort(t), freePort(t)
+	stream := freePort(t)
 	return &reader{
 		t: t, dir: dir,
 		ports: strings.NewReplacer(
 			"localhost:9080", "localhost:"+gatewayPort, "localhost:9180", "localhost:"+adminPort,
+			"tcp :9100", "tcp :"+stream, `"server_port": 9100`, `"server_port": `+stream, "localhost:9100", "localhost:"+stream,
+			"tcp :9101", "tcp :"+freePort(t), "udp :9200", "udp :"+freePort(t),
 			"127.0.0.1:8080", node.Listener.Addr().String(), "--config Caddyfile", "--config "+filepath.Join(dir, "Caddyfile"),
 		),
 		env: []string{
