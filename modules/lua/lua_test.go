@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/andogate/ando/modules/gateway"
@@ -436,4 +437,24 @@ func BenchmarkCall(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestConcurrent: many calls of one program at once, each in a state of its own.
+func TestConcurrent(t *testing.T) {
+	p := compile(t, `{"n":[1]}`, `local t = {} return function(conf, ctx)
+		t[#t + 1], ctx.t = #t, t
+		conf.n[1] = conf.n[1] + 1
+		return 200, {ngx.var.uri, #ctx.t > 0}
+	end`)
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			for range 20 {
+				if out, err := p.Call(newExchange(t, ""), Access, OnLoop); err != nil || string(out.Body) != "[\"/a\",true]\n" {
+					t.Errorf("got %s (%v)", out.Body, err)
+				}
+			}
+		})
+	}
+	calls.Wait()
 }
