@@ -4,6 +4,7 @@ package bodytransformer
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -79,7 +80,7 @@ func (t *transform) render(x *gateway.Exchange, phase lua.Phase, limits lua.Limi
 	if err == nil {
 		return out, nil
 	}
-	if _, ok := err.(*lua.DecodeError); ok {
+	if errors.As(err, new(*lua.DecodeError)) {
 		return nil, &lua.DecodeError{Err: fmt.Errorf("%s body decode: %w", t.what, err)}
 	}
 	return nil, fmt.Errorf("%s template rendering: %w", t.what, err)
