@@ -215,7 +215,7 @@ func (e *Engine) nodeHead(c *Conn, b []byte) (rest []byte, more bool) {
 	}
 	x.nodeHead = append(x.nodeHead[:0], b[:n]...)
 	e.fields.Reset()
-	head, refusal := parseResponse(x.nodeHead, x.Request.Method, &e.fields, &e.responseLimits)
+	head, refusal := parseResponse(x.nodeHead, x.ForwardMethod(), &e.fields, &e.responseLimits)
 	if refusal != nil || head.Status == 101 {
 		e.nodeFailed(c, gateway.FailedBroken)
 		return nil, true
@@ -278,6 +278,10 @@ func (e *Engine) respond(x *exchange, c *Conn, rest []byte) {
 	x.noBody = x.Request.Method == "HEAD" || !bodyAllowed(x.Response.Status)
 	_, declared := x.Response.Header.Lookup("Content-Length")
 	length := c.head.Length
+	if c.head.Body.Kind == Empty && !x.noBody {
+		// A node that is asked for the head alone tells how long a body is that nobody gets.
+		length = 0
+	}
 	chunks := !x.noBody && (length < 0 || !declared)
 	if chunks && x.Request.ProtoMinor == 0 {
 		chunks, x.last = false, true

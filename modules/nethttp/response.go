@@ -103,6 +103,10 @@ func (w *wire) respond(a *attempt) {
 		w.w.WriteHeader(w.status())
 		return
 	}
+	if x.ForwardMethod() == http.MethodHead && w.r.Method != http.MethodHead {
+		// It tells how long a body is that nobody gets.
+		delete(out, "Content-Length")
+	}
 	if len(out["Trailer"]) > 0 && w.r.ProtoMajor == 1 {
 		// HTTP/1.1 has trailers only after chunks.
 		delete(out, "Content-Length")

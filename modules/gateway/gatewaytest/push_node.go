@@ -165,8 +165,13 @@ func (m *Machine) readNodeHead() {
 		}
 		h.Add(name, value)
 	}
-	if !m.hasBody() {
+	switch {
+	case !m.hasBody():
 		n.body = framedByHead
+	case m.x.ForwardMethod() == http.MethodHead:
+		// It tells how long a body is that nobody gets.
+		n.body = framedByHead
+		h.Del("Content-Length")
 	}
 	gateway.DropConnectionFields(h)
 	if n.limit = m.x.HoldsResponse(); n.limit > 0 {
