@@ -36,26 +36,57 @@ func (s *Surroundings) entries(c *config) (entries []entry, unfound, err error) 
 	if s.Discover == nil {
 		return entries, nil, nil
 	}
-	found := make([]entry, 0, len(entries))
+	found, shares := make([]entry, 0, len(entries)), make([]int, 0, len(entries))
 	for _, e := range entries {
 		if !isName(e.Host) {
-			found = append(found, e)
+			found, shares = append(found, e), append(shares, 1)
 			continue
 		}
 		nodes, err := s.Discover(nameQuery(e.Host))
 		switch {
 		case errors.Is(err, discovery.ErrUnknown):
-			found = append(found, e)
+			found, shares = append(found, e), append(shares, 1)
 		case err != nil:
 			unfound = fmt.Errorf("no valid upstream node: %s: %w", e.Host, err)
 		}
 		for _, node := range nodes {
 			at := e
 			at.Host, at.name = node.Host, e.Host
-			found = append(found, at)
+			found, shares = append(found, at), append(shares, len(nodes))
 		}
 	}
+	shareWeights(found, shares)
 	return found, unfound, nil
+}
+
+// maxScale bounds what weights are multiplied with, since the ring of chash grows with them.
+const maxScale = 60
+
+// shareWeights has the addresses of a name share its weight: each entry is one of shares[i] that have its weight together.
+// All weights are scaled so that they stay whole. With names of so many addresses that the scale would be above maxScale
+// they are rounded, but not to 0.
+func shareWeights(entries []entry, shares []int) {
+	scale := 1
+	for _, n := range shares {
+		if scale = lcm(scale, n); scale > maxScale {
+			scale = 1
+			break
+		}
+	}
+	for i := range entries {
+		e, n := &entries[i], integer(shares[i])
+		if e.Weight > 0 {
+			e.Weight = max((e.Weight*integer(scale)+n/2)/n, 1)
+		}
+	}
+}
+
+func lcm(a, b int) int {
+	x, y := a, b
+	for y != 0 {
+		x, y = y, x%y
+	}
+	return a / x * b
 }
 
 // service returns the nodes of the config's service.

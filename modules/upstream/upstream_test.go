@@ -321,3 +321,37 @@ func TestGRPCPort(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesShareTheirWeight: however many addresses a name has, it gets what its weight says beside other nodes.
+func TestNamesShareTheirWeight(t *testing.T) {
+	for _, c := range []struct {
+		name, nodes, want string
+		a, b              int
+	}{
+		{"one address each", `"a.test":1,"b.test":2,"127.0.0.1":3`, "a1=1 b1=2 127.0.0.1=3", 1, 1},
+		{"three addresses", `"a.test":1,"127.0.0.1":2`, "a1=1 a2=1 a3=1 127.0.0.1=6", 3, 0},
+		{"three and two", `"a.test":1,"b.test":1,"127.0.0.1":2`, "a1=2 a2=2 a3=2 b1=3 b2=3 127.0.0.1=12", 3, 2},
+		{"no weight", `"a.test":0,"127.0.0.1":1`, "a1=0 a2=0 127.0.0.1=2", 2, 0},
+		{"too many to stay whole", `"a.test":100,"b.test":3,"127.0.0.1":100`, "a1=14 a2=14 a3=14 a4=14 a5=14 a6=14 a7=14 " +
+			"b1=1 b2=1 b3=1 b4=1 b5=1 b6=1 b7=1 b8=1 b9=1 b10=1 b11=1 127.0.0.1=100", 7, 11},
+	} {
+		counts := map[string]int{"a.test": c.a, "b.test": c.b}
+		around := Surroundings{Discover: func(q discovery.Query) (nodes []discovery.Node, err error) {
+			for i := range counts[q.Name] {
+				nodes = append(nodes, discovery.Node{Host: fmt.Sprint(q.Name[:1], i+1)})
+			}
+			return nodes, nil
+		}}
+		u, err := Compile("u", json.RawMessage(`{"nodes":{`+c.nodes+`}}`), nil, around)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, node := range u.Nodes {
+			got = append(got, fmt.Sprintf("%s=%d", node.Host, node.Weight))
+		}
+		if got := strings.Join(got, " "); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
