@@ -24,16 +24,23 @@ import (
 	andocaddy "github.com/andogate/ando/modules/caddy"
 )
 
-// freePort returns a port that nobody has at the moment.
+// freePort returns a port that nobody has at the moment, and never the same twice.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := ln.Addr().(*net.TCPAddr).Port
+		ln.Close()
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
 }
+
+var givenPorts sync.Map
 
 // gatewayConfig is a config with one plain and one TLS site in front of a node. mark makes it differ from others.
 func gatewayConfig(t *testing.T, lane, node string, plain, secure int, mark string) []byte {

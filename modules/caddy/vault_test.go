@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -57,6 +58,12 @@ func TestKeyInVault(t *testing.T) {
 	down.Store(false)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
+	}
+	// Whoever stops does not wait for the gateway's end; a process that starts anew has none.
+	for open := true; open; {
+		open = false
+		gateways.Range(func(any, any) bool { open = true; return false })
+		time.Sleep(time.Millisecond)
 	}
 	resolvers.Clear()
 	s.mustLoad(gatewayHandler, "")
