@@ -37,10 +37,11 @@ type Pool struct {
 	jobs  chan func()
 	idle  atomic.Int64
 	ended sync.WaitGroup
-	// knocks makes tcp probes; nil has them dialled as others are.
-	knocks *knocker
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// knocks makes tcp probes, once there has been one; where it is nil then they are dialled as others are.
+	knocks  *knocker
+	knocked bool
 	records map[string]*record
 	queue   queue
 	probing int
@@ -57,9 +58,6 @@ func NewPool(log func() *zap.Logger) *Pool {
 	p := &Pool{newest: log, woken: make(chan struct{}, 1), jobs: make(chan func()), records: make(map[string]*record)}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.ended.Go(p.schedule)
-	if p.knocks = newKnocker(); p.knocks != nil {
-		p.ended.Go(p.knocks.run)
-	}
 	return p
 }
 
@@ -211,10 +209,11 @@ func (p *Pool) Close() {
 	for key := range p.records {
 		p.drop(key)
 	}
+	knocks := p.knocks
 	p.mu.Unlock()
 	p.stop()
-	if p.knocks != nil {
-		p.knocks.close()
+	if knocks != nil {
+		knocks.close()
 	}
 	p.ended.Wait()
 }
@@ -271,7 +270,7 @@ func (p *Pool) launch(t *target, now time.Time) {
 	t.probing, t.probed = true, now
 	version, node, conn := r.version, t.node, t.kept
 	t.kept = nil
-	if at, ok := t.knockAt(); ok && p.knocks != nil {
+	if at, ok := t.knockAt(); ok && p.canKnock() {
 		doubt := !settled(node.State.Health.Load(), success)
 		p.knocks.add(&knock{to: at, deadline: now.Add(version.config.Active.Timeout), doubt: doubt, done: func(err error) {
 			e, reason := version.outcome(0, err)
@@ -292,6 +291,17 @@ func (p *Pool) launch(t *target, now time.Time) {
 	default:
 		p.ended.Go(func() { p.work(job) })
 	}
+}
+
+// canKnock reports whether there is a knocker, and starts it with the first probe that wants one. It is called with mu held.
+func (p *Pool) canKnock() bool {
+	if !p.knocked {
+		p.knocked = true
+		if p.knocks = newKnocker(); p.knocks != nil {
+			p.ended.Go(p.knocks.run)
+		}
+	}
+	return p.knocks != nil
 }
 
 // work does a job and then waits for others, unless enough workers do: a goroutine that has probed has the stack for it.
