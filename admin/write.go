@@ -268,6 +268,7 @@ func (h *Handler) writeObject(w http.ResponseWriter, status int, q *request, o g
 	if q.certificates != "" {
 		w.Header().Set(certificatesField, q.certificates)
 	}
+	warnOfPatterns(w, o)
 	var body fields
 	body.set("key", quote(o.Key()))
 	body.set("value", h.echoed(q.resource, o.Value))

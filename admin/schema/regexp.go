@@ -26,6 +26,13 @@ func compileRegexp(pattern string) (jsonschema.Regexp, error) {
 	return backtracker{backtracking}, nil
 }
 
+// NeedsBacktracking reports whether a text is a pattern that RE2 refuses and the backtracking engine takes.
+func NeedsBacktracking(pattern string) bool {
+	re, err := compileRegexp(pattern)
+	_, backtracks := re.(backtracker)
+	return err == nil && backtracks
+}
+
 // backtrackLimit bounds one match, whatever a client sends to be matched.
 const backtrackLimit = 100 * time.Millisecond
 
