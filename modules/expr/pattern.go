@@ -56,6 +56,11 @@ func (p *Pattern) Find(text string) ([]int, error) {
 	case match == nil:
 		return nil, nil
 	}
+	return GroupIndex(match), nil
+}
+
+// GroupIndex returns where a match of the backtracking engine and its groups begin and end, as Pattern.Find does.
+func GroupIndex(match *regexp2.Match) []int {
 	groups := match.Groups()
 	index := make([]int, 0, 2*len(groups))
 	for i := range groups {
@@ -66,7 +71,7 @@ func (p *Pattern) Find(text string) ([]int, error) {
 		start, length := groups[i].ByteRange()
 		index = append(index, start, start+length)
 	}
-	return index, nil
+	return index
 }
 
 // Replacement is what a match is replaced with: text with $1 or ${1} for groups, $0 for the match and $$ for a dollar sign,

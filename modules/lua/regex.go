@@ -10,6 +10,8 @@ import (
 
 	"github.com/dlclark/regexp2/v2"
 	gopher "github.com/yuin/gopher-lua"
+
+	"github.com/andogate/ando/modules/expr"
 )
 
 var reLibrary = newLibrary("ngx.re", functions{"match": reMatch, "find": reFind, "gmatch": reGmatch, "sub": reSub, "gsub": reGsub})
@@ -119,17 +121,7 @@ func (r *regex) all(l *gopher.LState, subject string, most int) [][]int {
 	var found [][]int
 	match, err := r.backtracking.FindStringMatch(subject)
 	for match != nil && err == nil {
-		groups := match.Groups()
-		index := make([]int, 0, 2*len(groups))
-		for i := range groups {
-			if len(groups[i].Captures) == 0 {
-				index = append(index, -1, -1)
-				continue
-			}
-			start, length := groups[i].ByteRange()
-			index = append(index, start, start+length)
-		}
-		found = append(found, index)
+		found = append(found, expr.GroupIndex(match))
 		stateOf(l).spend(l, 10)
 		if len(found) == most {
 			break

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/dlclark/regexp2/v2"
+
+	"github.com/andogate/ando/modules/expr"
 )
 
 // filter is one substitution. It is immutable.
@@ -107,17 +109,7 @@ func hasDollar(tree *syntax.Regexp) bool {
 func backtrack(pattern *regexp2.Regexp, body []byte, global bool) (found [][]int, err error) {
 	match, err := pattern.FindStringMatch(string(body))
 	for match != nil && err == nil {
-		groups := match.Groups()
-		index := make([]int, 0, 2*len(groups))
-		for i := range groups {
-			if len(groups[i].Captures) == 0 {
-				index = append(index, -1, -1)
-				continue
-			}
-			start, length := groups[i].ByteRange()
-			index = append(index, start, start+length)
-		}
-		found = append(found, index)
+		found = append(found, expr.GroupIndex(match))
 		if !global {
 			break
 		}
